@@ -1,0 +1,1 @@
+"""The hub: run specifications, backbones, training, sampling, scoring and the command line."""

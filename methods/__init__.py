@@ -1,0 +1,1 @@
+"""Continual personalization methods, one file each, and their registry."""

@@ -1,0 +1,1 @@
+"""From scores to verdicts: records, metrics, matrices, tables, plots and the report."""

@@ -1,0 +1,1 @@
+"""Concepts, sequences, prompts and the avatar world they are drawn from."""
