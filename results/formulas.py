@@ -1,0 +1,154 @@
+"""The numbers themselves: pure functions of embeddings, without files, tables or models.
+
+Every function takes arrays of shape (n, d), normalises rows itself, and computes in float64, because the interesting
+differences (MMD of similar sets, cosines near one) vanish in float32.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from cat_bench.results.errors import ResultError
+
+Array = npt.NDArray[np.float64]
+MMD_SIGMA = 10.0  # bandwidth and factor of CMMD (Jayasumana et al. 2024, arXiv 2401.09603)
+MMD_SCALE = 1000.0
+
+
+def unit(x: npt.ArrayLike) -> Array:
+    """Rows of (n, d) scaled to length one. A row that is all zeros or not finite becomes NaN, which the tables show as
+    missing.
+
+    Raises ResultError unless x has two dimensions.
+    """
+    rows = np.asarray(x, dtype=np.float64)
+    if rows.ndim != 2:
+        raise ResultError(f"embeddings must have the shape (n, d), this array has {rows.shape}: pass one row per image")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float64)
+
+
+def clip_i(generated: npt.ArrayLike, references: npt.ArrayLike) -> Array:
+    """Mean raw cosine of each generated image (n, d) to all held-out references (m, d): (n,), in [-1, 1]."""
+    # the mean of cosines is the cosine product with the mean: no (n, m) table needed
+    return np.asarray(unit(generated) @ unit(references).mean(axis=0), dtype=np.float64)
+
+
+def clip_t(generated: npt.ArrayLike, texts: npt.ArrayLike) -> Array:
+    """Raw cosine of each image (n, d) with its own prompt (n, d), the trigger in it replaced by the class noun:
+    (n,).
+    """
+    images, prompts = unit(generated), unit(texts)
+    if images.shape != prompts.shape:
+        raise ResultError(f"clip_t pairs images with prompts row by row, but got {images.shape} and {prompts.shape}")
+    return np.asarray(np.einsum("nd,nd->n", images, prompts), dtype=np.float64)
+
+
+def centroid(references: npt.ArrayLike) -> Array:
+    """Direction of the mean of L2-normalised references (m, d): (d,), length one."""
+    return np.asarray(unit(unit(references).mean(axis=0, keepdims=True))[0], dtype=np.float64)
+
+
+def concept_accuracy(generated: npt.ArrayLike, references: Mapping[str, npt.ArrayLike], concept: str) -> Array:
+    """1.0 where the nearest reference centroid among all concepts is `concept`'s, else 0.0: (n,). Chance is 1/len.
+
+    references: every concept's (m, d). A tie counts as wrong, so that images that say nothing score nothing.
+    Raises ResultError if `concept` has no references.
+    """
+    if concept not in references:
+        raise ResultError(f"concept {concept!r} has no references; there are: {', '.join(references)}")
+    images = unit(generated)
+    others = [centroid(rows) for name, rows in references.items() if name != concept]
+    own = images @ centroid(references[concept])
+    best_other = (images @ np.stack(others, axis=1)).max(axis=1) if others else np.full(len(images), -np.inf)
+    return np.where(np.isfinite(own), (own > best_other).astype(np.float64), np.nan)
+
+
+def concept_accuracy_left_out(references: Mapping[str, npt.ArrayLike], concept: str) -> Array:
+    """The ceiling of `concept_accuracy`: each reference of `concept` judged by centroids that do not contain it:
+    (m,).
+    """
+    rows = unit(references[concept])
+    if len(rows) < 2:
+        return np.full(len(rows), np.nan)
+    others = [centroid(r) for name, r in references.items() if name != concept]
+    own = np.einsum("md,md->m", rows, unit(rows.sum(axis=0, keepdims=True) - rows))
+    best_other = (rows @ np.stack(others, axis=1)).max(axis=1) if others else np.full(len(rows), -np.inf)
+    return np.where(np.isfinite(own), (own > best_other).astype(np.float64), np.nan)
+
+
+def clip_i_left_out(references: npt.ArrayLike) -> Array:
+    """The ceiling of `clip_i`: mean cosine of each reference (m, d) to the m - 1 others: (m,), NaN if m < 2."""
+    rows = unit(references)
+    if len(rows) < 2:
+        return np.full(len(rows), np.nan)
+    return np.asarray((rows @ rows.sum(axis=0) - np.einsum("md,md->m", rows, rows)) / (len(rows) - 1))
+
+
+def mmd(x: npt.ArrayLike, y: npt.ArrayLike, sigma: float = MMD_SIGMA, scale: float = MMD_SCALE) -> float:
+    """Unbiased squared maximum mean discrepancy of two sets (n, d), (m, d) under exp(-|a-b|^2 / 2 sigma^2), times
+    scale.
+
+    The diagonals are left out, so equal distributions average to zero and one draw may be negative. NaN if n or m < 2.
+    """
+    a, b = unit(x), unit(y)
+    if len(a) < 2 or len(b) < 2:
+        return float("nan")
+
+    # expm1, not exp: kernel values lie within 2 % of one, the ones cancel in the sum, and what is left keeps its digits
+    def kernel(u: Array, v: Array) -> Array:
+        squared = np.maximum(2.0 - 2.0 * (u @ v.T), 0.0)
+        return np.asarray(np.expm1(-squared / (2.0 * sigma**2)))
+
+    def within(u: Array) -> float:
+        k = kernel(u, u)
+        return float((k.sum() - np.trace(k)) / (len(u) * (len(u) - 1)))
+
+    return float(scale * (within(a) + within(b) - 2.0 * kernel(a, b).mean()))
+
+
+def kps_cosine(base: npt.ArrayLike, adapted: npt.ArrayLike) -> Array:
+    """Raw cosine of the base model's and the adapted model's image from the same prompt and noise, row by row: (n,)."""
+    before, after = unit(base), unit(adapted)
+    if before.shape != after.shape:
+        raise ResultError(f"kps compares images pair by pair, but got {before.shape} from the base and {after.shape}")
+    return np.asarray(np.einsum("nd,nd->n", before, after), dtype=np.float64)
+
+
+def kps_similarity(base: npt.ArrayLike, adapted: npt.ArrayLike) -> Array:
+    """(1 + cos) / 2 of each pair: (n,), in [0, 1]."""
+    return np.asarray((1.0 + kps_cosine(base, adapted)) / 2.0)
+
+
+def harmonic_mean(values: npt.ArrayLike) -> float:
+    """n / sum(1 / v): few bad values weigh more than in the mean. Zero if any value is zero; NaN if empty or not
+    finite.
+
+    Raises ResultError for negative values, for which it has no meaning.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    if v.size == 0 or not np.isfinite(v).all():
+        return float("nan")
+    if (v < -1e-9).any():
+        raise ResultError("the harmonic mean is defined for values that are not negative")
+    v = np.maximum(v, 0.0)
+    return 0.0 if (v == 0.0).any() else float(v.size / (1.0 / v).sum())
+
+
+def kps(base: npt.ArrayLike, adapted: npt.ArrayLike) -> float:
+    """Knowledge preservation score: harmonic mean of `kps_similarity` over all pairs, in [0, 1], higher is better."""
+    return harmonic_mean(kps_similarity(base, adapted))
+
+
+def diversity(x: npt.ArrayLike) -> float:
+    """Vendi score of the cosine kernel of (n, d), divided by n: 1/n when all images are one, 1 when all are orthogonal.
+
+    Friedman and Dieng 2023, arXiv 2210.02410: exp of the entropy of the eigenvalues of K/n. NaN if empty.
+    """
+    rows = unit(x)
+    if len(rows) == 0 or not np.isfinite(rows).all():
+        return float("nan")
+    eigenvalues = np.maximum(np.linalg.eigvalsh(rows @ rows.T / len(rows)), 0.0)
+    positive = eigenvalues[eigenvalues > 0.0]
+    return float(np.exp(-(positive * np.log(positive)).sum()) / len(rows))

@@ -1,0 +1,126 @@
+"""The long table: one score per row, typed, versioned, the same columns for every method and metric.
+
+Everything else in this package (matrices, summary, plots, report) is a pure function of it and of each stage's
+`stage.json`.
+"""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cat_bench.results.errors import ResultError
+
+SCHEMA_VERSION = 1
+BASE = "base"  # rows of the untouched backbone, stage 0: the floor
+REAL = "real"  # rows of the references against each other: the ceiling
+SET = -1  # in `prompt` and `image`: the score belongs to the whole set of images
+
+SCHEMA = pa.schema(
+    [
+        pa.field("schema_version", pa.int16(), nullable=False),
+        pa.field("method", pa.string(), nullable=False),
+        pa.field("sequence", pa.string(), nullable=False),
+        pa.field("order", pa.int32(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("stage", pa.int32(), nullable=False),
+        pa.field("concept", pa.string(), nullable=False),  # for preservation metrics: the stratum
+        pa.field("prompt", pa.int32(), nullable=False),
+        pa.field("image", pa.int32(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("value", pa.float64()),  # null only with a reason
+        pa.field("n", pa.int32(), nullable=False),  # images (or pairs) the value stands for
+        pa.field("reason", pa.string()),
+    ]
+)
+COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
+_INTEGERS = ("schema_version", "order", "seed", "stage", "prompt", "image", "n")
+
+
+def frame(blocks: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Joins blocks of rows into one long table with the right columns and types.
+
+    Each block maps columns to a scalar or to an array; arrays of one block have one length. A value that is not finite
+    becomes null, with the block's `reason` or "not finite"; a value that is there loses its reason.
+    """
+    parts = []
+    for block in blocks:
+        size = max((len(v) for v in block.values() if isinstance(v, np.ndarray | list | tuple)), default=1)
+        part = {c: np.repeat(_default(c), size) for c in COLUMNS}
+        part |= {c: np.asarray(v) if np.ndim(v) else np.full(size, v, dtype=object) for c, v in block.items()}
+        parts.append(part)
+    columns = {c: np.concatenate([p[c] for p in parts]) if parts else np.array([], dtype=object) for c in COLUMNS}
+    value = np.array([np.nan if v is None else v for v in columns["value"]], dtype=np.float64)
+    missing = ~np.isfinite(value)
+    value[missing] = np.nan
+    reason = np.array([None if r is None else str(r) for r in columns["reason"]], dtype=object)
+    reason[~missing] = None
+    reason[missing & pd.isna(reason)] = "not finite"
+    columns |= {"value": value, "reason": reason}
+    return _typed(pd.DataFrame(columns))
+
+
+def _default(column: str) -> Any:
+    return {"schema_version": SCHEMA_VERSION, "prompt": SET, "image": SET, "n": 1, "reason": None}.get(column)
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.loc[:, list(COLUMNS)].copy()
+    for column in COLUMNS:
+        if column in _INTEGERS:
+            table[column] = table[column].astype(np.int64)
+        elif column == "value":
+            table[column] = table[column].astype(np.float64)
+        else:  # object on every pandas, so that None stays None
+            table[column] = table[column].astype(object).where(table[column].notna(), None)
+    return table
+
+
+def validate(table: pd.DataFrame, where: str = "the table") -> pd.DataFrame:
+    """Returns the table typed, or raises ResultError: a column missing, a newer schema, a null without a reason."""
+    if absent := [c for c in COLUMNS if c not in table.columns]:
+        raise ResultError(f"{where} lacks the columns {', '.join(absent)}: score the stage again")
+    table = _typed(table)
+    if len(table) and int(table["schema_version"].max()) > SCHEMA_VERSION:
+        raise ResultError(f"{where} was written by a newer version of cat-bench: upgrade to read it")
+    if bool((table["value"].isna() & table["reason"].isna()).any()):
+        raise ResultError(f"{where} has null values without a reason: score the stage again")
+    return table
+
+
+def write_scores(table: pd.DataFrame, path: Path) -> None:
+    """Writes the long table as Parquet, whole or not at all. The same table gives the same bytes."""
+    table = validate(table, str(path))
+    arrays = [pa.array(table[f.name].to_numpy(), type=f.type, from_pandas=True) for f in SCHEMA]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), buffer, compression="zstd")
+    write_atomically(path, buffer.getvalue())
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Reads and validates a long table. Raises ResultError if the file is damaged or of another schema."""
+    try:
+        table = pq.ParquetFile(path).read().to_pandas()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ResultError(f"{path} cannot be read ({error}): delete its stage folder and run again") from error
+    return validate(table, str(path))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside and renames, so that a reader never sees half a file. Raises ResultError if the place is
+    unwritable.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ResultError(f"cannot write {path}: {error.strerror or error}") from error
