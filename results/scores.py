@@ -137,7 +137,9 @@ def _preservation_blocks(adapted: Embeddings, base: Embeddings, each: int) -> li
         blocks.append({**where, "metric": "kps_cos", "value": cosine, "reason": "the image's embedding is not finite"})
         blocks.append(_kps_block(stratum, cosine))
     if cosines:
-        blocks.append(_kps_block(ALL, np.concatenate(cosines)))
+        together = np.concatenate(cosines)
+        blocks.append({"concept": ALL, "metric": "kps_cos", "value": float(together.mean()), "n": together.size})
+        blocks.append(_kps_block(ALL, together))
     return [b for b in blocks if np.size(b["value"])]
 
 

@@ -1,0 +1,128 @@
+"""R[t, k], the mean score on concept k after stage t, and every continual-learning figure that is read off it.
+
+The figures take R of shape (T, T): row t-1 is the state after stage t, column k-1 the concept learned at stage k,
+higher is better (negate a distance first). Entries that a figure does not need may be NaN; if one it needs is NaN, so
+is the figure.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cat_bench.results.errors import ResultError
+
+Array = npt.NDArray[np.float64]
+
+
+def means(scores: pd.DataFrame) -> pd.Series:
+    """Mean value per (metric, stage, concept) over prompts and images; null rows are left out. Index has these
+    levels.
+    """
+    return scores.groupby(["metric", "stage", "concept"], sort=False)["value"].mean()
+
+
+def stage_matrix(scores: pd.DataFrame, metric: str, concepts: Sequence[str]) -> pd.DataFrame:
+    """R[t, k] of ONE cell as a table: index stage 0..T, columns the concepts in the order in which they are learned.
+
+    scores: the cell's rows of the long table together with the base model's (their stage is 0). What was never scored
+    is NaN. Raises ResultError if the rows belong to more than one cell.
+    """
+    cells = scores.loc[scores["stage"] > 0, ["method", "order", "seed"]].drop_duplicates()
+    if len(cells) > 1:
+        raise ResultError(f"a stage matrix is made of one cell's scores, these are of {len(cells)}: select one first")
+    rows = scores[scores["metric"] == metric]
+    return matrix_of_means(means(rows), metric, concepts)
+
+
+def matrix_of_means(mean: pd.Series, metric: str, concepts: Sequence[str]) -> pd.DataFrame:
+    """`stage_matrix` from means that are already there (one cell's, with the base model's as stage 0)."""
+    stages = range(len(concepts) + 1)
+    if metric in mean.index.get_level_values("metric"):
+        table = mean.xs(metric, level="metric").unstack("concept")
+    else:
+        table = pd.DataFrame(dtype=np.float64)
+    table = table.reindex(index=list(stages), columns=list(concepts)).astype(np.float64)
+    return table.rename_axis(index="stage", columns="concept")
+
+
+def average(R: npt.ArrayLike) -> float:
+    """A = mean over k of R[T, k]: what is left at the end."""
+    return float(_square(R)[-1].mean())
+
+
+def plasticity(R: npt.ArrayLike) -> float:
+    """Mean over k of R[k, k]: how well each concept is learned when its turn comes."""
+    return float(np.diag(_square(R)).mean())
+
+
+def forgetting(R: npt.ArrayLike) -> float:
+    """1/(T-1) sum over k<T of (max over k<=t<T of R[t, k] - R[T, k]); negative where later concepts helped.
+
+    Chaudhry et al. 2018 (arXiv 1801.10112). NaN for a single concept.
+    """
+    m = _square(R)
+    T = len(m)
+    return _mean([m[k : T - 1, k].max() - m[-1, k] for k in range(T - 1)])
+
+
+def bwt(R: npt.ArrayLike) -> float:
+    """Backward transfer: 1/(T-1) sum over k<T of (R[T, k] - R[k, k]). Lopez-Paz and Ranzato 2017 (arXiv 1706.08840)."""
+    m = _square(R)
+    return _mean((m[-1] - np.diag(m))[:-1])
+
+
+def fwt(R: npt.ArrayLike, base: npt.ArrayLike) -> float:
+    """Forward transfer: 1/(T-1) sum over k>=2 of (R[k-1, k] - R[0, k]), base = R[0] of shape (T,).
+
+    Lopez-Paz and Ranzato 2017. Needs images of concepts that are not learned yet; NaN where they were not made.
+    """
+    m, floor = _square(R), np.asarray(base, dtype=np.float64)
+    if floor.shape != (len(m),):
+        raise ResultError(f"forward transfer needs one base score a concept: {len(m)}, got the shape {floor.shape}")
+    return _mean(np.diag(m, k=1) - floor[1:])
+
+
+def a_mmd(R: npt.ArrayLike) -> float:
+    """Mean distance of each concept's samples to its references after the last stage. R holds distances here."""
+    return average(R)
+
+
+def f_mmd(R: npt.ArrayLike) -> float:
+    """1/(T-1) sum over k<T of (R[T, k] - R[k, k]): mean rise of the distance since the concept was learned."""
+    return bwt(R)
+
+
+def forgetting_continual_lora(R: npt.ArrayLike) -> float:
+    """As in the continual-lora code base: 1/T sum over ALL k of (max over k<=t<=T of R[t, k] - R[T, k]).
+
+    The maximum includes the last row, so it is never negative, and the last concept adds a zero.
+    """
+    m = _square(R)
+    return _mean([m[k:, k].max() - m[-1, k] for k in range(len(m))])
+
+
+def forgetting_mammoth(R: npt.ArrayLike) -> float:
+    """As in mammoth: 1/(T-1) sum over k<T of (max over t<=T of R[t, k] - R[T, k]): floored at zero concept by concept.
+
+    Rows before the concept was learned count as zero there; here they are left out, the same for scores above zero.
+    """
+    m = _square(R)
+    return _mean([m[k:, k].max() - m[-1, k] for k in range(len(m) - 1)])
+
+
+def forgetting_avalanche(R: npt.ArrayLike) -> float:
+    """As in avalanche: first minus last, 1/(T-1) sum over k<T of (R[k, k] - R[T, k]); the same as -BWT."""
+    return -bwt(R)
+
+
+def _square(R: npt.ArrayLike) -> Array:
+    m = np.asarray(R, dtype=np.float64)
+    if m.ndim != 2 or m.shape[0] != m.shape[1] or m.shape[0] == 0:
+        raise ResultError(f"R must be square, stages 1..T by concepts, without stage 0; its shape is {m.shape}")
+    return m
+
+
+def _mean(values: Sequence[float] | Array) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
