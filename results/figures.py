@@ -103,13 +103,13 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
     return Figure(
         id=kind_id if named else f"{name}_{kind_id}",
         title=f"{measured.title}: {kind.title}",
-        short=kind.short,
+        short="diversity" if name == "diversity" else kind.short,
         group=group,
         direction=kind.direction,
         formula=f"{kind.formula}, R of {name}",
         source=kind.source,
         compute=compute,
-        digits=measured.digits if measured.digits > 2 else 3,
+        digits=measured.digits,
     )
 
 

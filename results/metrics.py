@@ -113,7 +113,6 @@ _DECLARED = (
         "forgotten "
         "concept from a neighbour's, but says nothing about how good the likeness is.",
         unit="image",
-        digits=2,
     ),
     Metric(
         id="mmd",

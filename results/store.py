@@ -181,9 +181,8 @@ def _cell(folder: Path, sequence: str | None, method: str, order: int, seed: int
             continue
         stages.append(Stage(int(match[1]), str(info.get("concept", match[2])), path, info))
         # a stage may be shared by hard link with another run: whose it is says the folder it lies in
-        own: dict[str, Any] = {"method": method, "order": order, "seed": seed} | (
-            {"sequence": sequence} if sequence else {}
-        )
+        own: dict[str, Any] = {"method": method, "order": order, "seed": seed}
+        own |= {"sequence": sequence} if sequence else {}
         tables.append(table.assign(**own))
     scores = pd.concat(tables, ignore_index=True) if tables else frame([])
     return Cell(method, order, seed, status, None if reason is None else str(reason), folder, tuple(stages), scores)

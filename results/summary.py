@@ -70,7 +70,7 @@ class Summary:
         """Methods to mark: "best" for the best mean, "tie" for those that cannot be told from it.
 
         A tie is a difference no larger than sqrt(s1^2 + s2^2) of the two spreads; with n = 1 there is no spread and
-        only an equal value ties. A first guard against reading noise, not a test.
+        only an equal value ties. If all tie, none is marked. A first guard against reading noise, not a test.
         """
         known = {row.name: row.values[figure.id] for row in self.methods if row.values[figure.id].mean is not None}
         if figure.direction is None or len(known) < 2:
@@ -82,7 +82,7 @@ class Summary:
             spread = math.hypot(value.std or 0.0, known[top].std or 0.0)
             if name != top and abs(means[name] - means[top]) <= spread:
                 marks[name] = "tie"
-        return marks
+        return marks if len(marks) < len(known) else {}
 
     def frame(self) -> pd.DataFrame:
         """Wide table for summary.csv: per figure the columns `id`, `id.std`, `id.n`, `id.reason`."""

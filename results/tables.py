@@ -10,7 +10,15 @@ from cat_bench.results.summary import Row, Summary, Value, summarise
 
 MISSING = "–"
 _LATEX = str.maketrans(
-    {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "±": r"$\pm$"}
+    {
+        **{c: f"\\{c}" for c in "&%_#"},
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "–": "--",
+        "−": "$-$",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+    }
 )
 
 
@@ -39,7 +47,8 @@ def text_of(value: Value, figure: Figure, row: Row) -> str:
     """`0.812 ± 0.010`; without ± when n = 1; `–` when missing. (n=…) where it is not the row's number of cells."""
     if value.mean is None:
         return MISSING
-    text = f"{value.mean:.{figure.digits}f}".replace("-", "−")
+    # adding zero turns a rounded -0.0 into 0.0
+    text = f"{round(value.mean, figure.digits) + 0.0:.{figure.digits}f}".replace("-", "−")
     if value.std is not None:
         text += f" ± {value.std:.{figure.digits}f}"
     return text + (f" (n={value.n})" if value.n != row.cells else "")
@@ -63,21 +72,17 @@ def table(summary: Summary, name: str, title: str, chosen: Sequence[Figure]) -> 
 def note(summary: Summary) -> str:
     """What the numbers of this summary are: mean and spread, or one value."""
     counts = {row.cells for row in summary.methods if row.cells}
-    if counts and min(counts) > 1:
-        return "Mean ± sample standard deviation over n cells (seeds × orders). Bold: best, and what ties with it in spread."
     if counts == {1}:
         return "n = 1: one cell a method, so there is no spread and small differences can be noise. Bold: best value."
-    return "Mean ± sample standard deviation over n cells; rows with n = 1 have no spread. Bold: best, and what ties with it."
+    single = " Rows with n = 1 have no spread." if 1 in counts else ""
+    spread = "Mean ± sample standard deviation over n cells (seeds × orders)."
+    return f"{spread}{single} Bold: the best, and what ties with it within the spread; no bold where all tie."
 
 
 def headline(summary: Summary) -> Table:
     """The eight figures to look at first."""
     figures = [summary.figure(name) for name in HEADLINE]
-    heads = {
-        "concept_accuracy": "accuracy",
-        "clip_i": "CLIP-I",
-        "clip_t": "CLIP-T",
-    }
+    heads = {"concept_accuracy": "accuracy", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
     made = table(summary, "headline", "Summary", figures)
     columns = list(made.columns)
     for position, figure in enumerate(figures, start=2):
@@ -142,5 +147,5 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def _tex(entry: Entry) -> str:
-    text = entry.text.replace("−", "$-$").translate(_LATEX)
+    text = entry.text.translate(_LATEX)
     return f"\\textbf{{{text}}}" if entry.mark else text
