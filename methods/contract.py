@@ -114,7 +114,7 @@ def _whole_sequence(cls: type[Method], config: Method.Config) -> None:
         if cls.learns_token:
             _require(
                 learned is not None and adapter.token is not None and learned.shape == adapter.token.shape,
-                "learns_token: token(concept) must give the learned (1, d) embedding; copy adapter.token first in end()",
+                "learns_token: token(concept) must give what was learned, (1, d); copy adapter.token first in end()",
             )
     _require(
         all(torch.equal(weight, adapter.base[name]) for name, weight in pristine.items()), "changes the backbone itself"

@@ -1,0 +1,58 @@
+"""docs/add-a-method.md, done as a stranger would: in a checkout, and as a package of one's own."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cat_bench.methods
+
+PAGE = Path(__file__).parents[2] / "docs" / "add-a-method.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def python(folder: Path, *arguments: str) -> str:
+    env = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+CHECK = """
+print(methods.get("olora").__module__, methods.origin("olora"), "olora" in methods.names())
+"""
+
+
+def test_the_method_is_about_forty_lines() -> None:
+    method, _ = blocks("python")
+    assert len(method.splitlines()) <= 42
+
+
+def test_in_a_checkout(tmp_path: Path) -> None:
+    method, check = blocks("python")
+    wing = tmp_path / "cat_bench" / "methods"
+    wing.mkdir(parents=True)
+    for file in Path(cat_bench.methods.__path__[0]).glob("*.py"):
+        (wing / file.name).write_bytes(file.read_bytes())
+    (wing / "olora.py").write_text(method, encoding="utf-8")
+    module, origin, listed = python(tmp_path, "-c", check + CHECK).split()
+    assert (module, listed) == ("cat_bench.methods.olora", "True") and origin.startswith(str(wing.resolve()))
+
+
+def test_in_a_package_of_its_own(tmp_path: Path) -> None:
+    method, check = blocks("python")
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "my_methods.py").write_text(method, encoding="utf-8")
+    (source / "pyproject.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    python(source, "-m", "pip", "install", *options, "--target", str(target), str(source))
+    module, origin, listed = python(target, "-c", check + CHECK).split()
+    assert (module, listed) == ("my_methods", "True") and origin.startswith(str((target / "my_methods.py").resolve()))
+    entries = python(target, "-c", "from cat_bench.methods.registry import methods; print(methods.entries())")
+    assert "where='my-methods 0.1'" in entries

@@ -1,0 +1,210 @@
+"""The check for authors: right methods pass, and each kind of mistake is named."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cat_bench.methods.base import Adapter, Batch, Concept, Method, Query, mse
+from cat_bench.methods.contract import MethodContractError, check_method
+from cat_bench.methods.registry import methods
+
+
+class Sound(Method):
+    name = "sound"
+    title = "Sound"
+    source = "a test"
+
+
+@pytest.mark.parametrize("name", ["cat", "clora", "lora", "magmax", "merge", "ortho"])
+def test_our_own_keep_it(name: str) -> None:
+    check_method(methods.get(name))
+    check_method(methods.get(name), {"rank": 5, "alpha": 2.0})
+
+
+def test_released_ortho_keeps_it() -> None:
+    check_method(methods.get("ortho"), {"variant": "released"})
+
+
+class Distil(Sound):
+    """Uses "previous", keeps a tensor between concepts, and carries it."""
+
+    def __init__(self, config: Method.Config | None = None) -> None:
+        super().__init__(config)
+        self.seen = torch.zeros(())
+
+    def queries(self, batch: Batch) -> dict[str, Query]:
+        return {"learn": Query(batch.prompt), **{k: Query(batch.prompt, k) for k in ("on", "previous")}}  # type: ignore
+
+    def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
+        kept = mse(predicted["on"], predicted["previous"])
+        return mse(predicted["learn"], batch.target) + self.seen * kept
+
+    def end(self, concept: Concept, adapter: Adapter) -> None:
+        self.seen = self.seen + 1.0
+
+    def state(self) -> dict[str, Tensor]:
+        return {"seen": self.seen}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.seen = state["seen"]
+
+
+def test_a_method_with_a_state_of_its_own() -> None:
+    class Titled(Distil):
+        name, title = "titled", "Titled"
+
+    check_method(Titled)
+
+
+class Forgetful(Distil):
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load(self, state: Mapping[str, Tensor]) -> None: ...
+
+
+class GlobalRandom(Sound):
+    def begin(self, concept: Concept, adapter: Adapter) -> None:
+        adapter.reset({name: torch.rand(A.shape) for name, A in adapter.A.items()})
+
+
+class Detached(Sound):
+    def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
+        return mse(predicted["learn"], batch.target).detach()
+
+
+class Unasked(Sound):
+    def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
+        return mse(predicted["original"], batch.target)
+
+
+class PerItem(Sound):
+    def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
+        return (predicted["learn"] - batch.target).square().mean((1, 2, 3))
+
+
+class Infinite(Sound):
+    def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
+        return mse(predicted["learn"], batch.target) / 0.0
+
+
+class InPlace(Sound):
+    def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
+        return mse(predicted["learn"], batch.target.mul_(2))
+
+
+class NoAdapter(Sound):
+    def queries(self, batch: Batch) -> dict[str, Query]:
+        return {"learn": Query(batch.prompt, "off")}
+
+
+class OnePrompt(Sound):
+    def queries(self, batch: Batch) -> dict[str, Query]:
+        return {"learn": Query(batch.prompt[:1])}
+
+
+class OnlyA(Sound):
+    def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
+        return torch.stack([A.square().sum() for A in adapter.A.values()]).sum()
+
+
+class HeadStart(Sound):
+    def begin(self, concept: Concept, adapter: Adapter) -> None:
+        with torch.no_grad():
+            for B in adapter.B.values():
+                B.fill_(0.1)
+
+
+class Dropping(Sound):
+    def end(self, concept: Concept, adapter: Adapter) -> None:
+        adapter.reset()
+
+
+class Touching(Sound):
+    def end(self, concept: Concept, adapter: Any) -> None:  # type: ignore[override]
+        adapter.base[adapter.names[0]].add_(1.0)
+
+
+class Tokenless(Sound):
+    learns_token = True
+
+
+class LosesToken(Sound):
+    learns_token = True
+
+    def __init__(self, config: Method.Config | None = None) -> None:
+        super().__init__(config)
+        self.tokens: dict[str, Tensor] = {}
+
+    def end(self, concept: Concept, adapter: Adapter) -> None:
+        assert adapter.token is not None
+        self.tokens[concept.id] = adapter.token.detach().clone()
+
+    def token(self, concept: Concept) -> Tensor | None:
+        return self.tokens.get(concept.id)
+
+
+class LiveState(Sound):
+    def state(self) -> dict[str, Tensor]:
+        return {"w": torch.ones(1, requires_grad=True)}
+
+
+class NeedsSetting(Sound):
+    class Config(Method.Config):
+        weight: float
+
+
+class LooseConfig(Sound):
+    class Config(Method.Config):
+        model_config = {"frozen": False}
+
+
+class BadPreset(Sound):
+    presets = {"paper": {"wieght": 1}}
+
+
+class Nameless(Method):
+    title = "Nameless"
+    source = "a test"
+
+
+class Untitled(Method):
+    name = "untitled"
+
+
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [
+        (Forgetful, r"concept 2 differs when the run is resumed before it: state\(\) and load\(\) must carry"),
+        (GlobalRandom, "two runs from the same seed differ: draw random numbers from adapter.generator only"),
+        (Detached, r"loss\(\) has no gradient: is it detached"),
+        (Unasked, r"reads the prediction 'original', which queries\(\) does not ask for"),
+        (PerItem, r"loss\(\) must return one number"),
+        (Infinite, r"loss\(\) is inf at the very first step"),
+        (InPlace, "changes batch.target in place"),
+        (NoAdapter, "no query has adapter 'on'"),
+        (OnePrompt, "one prompt for each of the 3 items"),
+        (OnlyA, "no gradient for B at the first step"),
+        (HeadStart, r"begin\(\) of the first concept must leave the model as it is"),
+        (Dropping, "the model is the bare backbone again"),
+        (Touching, "changes the backbone itself"),
+        (Tokenless, r"learns_token: token\(concept\) must give"),
+        (LosesToken, r"token\(\) of concept 'first' is lost on resume"),
+        (LiveState, r"state\(\)\['w'\] must be a detached tensor"),
+        (NeedsSetting, r"setting \['weight'\] has no default"),
+        (LooseConfig, "must stay frozen"),
+        (BadPreset, "preset 'paper': method badpreset: no setting 'wieght'"),
+        (Nameless, "has no name; put @register"),
+        (Untitled, "has no title of its own"),
+        (int, "derive it from"),
+    ],
+)
+def test_each_mistake_is_named(cls: Any, message: str) -> None:
+    if issubclass(cls, Sound):
+        cls.name, cls.title = cls.__name__.lower(), cls.__name__
+    with pytest.raises(MethodContractError, match=message) as caught:
+        check_method(cls)
+    assert str(caught.value).startswith(f"{cls.__name__}: ") and "\n" not in str(caught.value)
