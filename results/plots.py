@@ -1,11 +1,13 @@
 """The plots of a run, each a pure function of the run and its summary."""
 
+import math
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from cat_bench.results.curves import Array, Curves, by_turn, mean_std, since
 from cat_bench.results.metrics import metric
@@ -15,32 +17,40 @@ from cat_bench.results.style import FAINT, Look, Plot, looks, styled
 HEADS = {"clip_i": "CLIP-I", "concept_accuracy": "Concept accuracy", "clip_t": "CLIP-T"}
 
 
-def line(axes: Axes, x: Array, values: Array, look: Look) -> None:
-    mean, std = mean_std(values)
-    axes.plot(
-        x, mean, color=look.color, marker=look.marker, linestyle=look.dash, markeredgecolor="white", markeredgewidth=0.6
-    )
-    if (std > 0).any():
-        axes.fill_between(x, mean - std, mean + std, color=look.color, alpha=0.15, linewidth=0)
+FLOOR: dict[str, Any] = {"color": FAINT, "linestyle": (0, (1, 2)), "linewidth": 1.4}
+CEILING: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2)), "linewidth": 1.1}
+REAL_IMAGES = "ceiling: real images"
+
+
+def lines(axes: Axes, x: Array, values: dict[str, Array], styles: dict[str, Look], low: float, high: float) -> None:
+    """One line a method of (cells, x): mean, and a band of one standard deviation that stays within [low, high].
+
+    Lines are set apart sideways by a little, because methods often agree exactly.
+    """
+    for i, (method, cells) in enumerate(values.items()):
+        look, aside = styles[method], 0.07 * (i - (len(values) - 1) / 2)
+        mean, std = mean_std(cells)
+        axes.plot(x + aside, mean, color=look.color, marker=look.marker, markeredgecolor="white", markeredgewidth=0.6)
+        if (std > 0).any():
+            bottom, top = np.maximum(mean - std, low), np.minimum(mean + std, high)
+            axes.fill_between(x + aside, bottom, top, color=look.color, alpha=0.13, linewidth=0)
 
 
 def bounds(axes: Axes, floor: float, ceiling: float) -> None:
-    if np.isfinite(floor):
-        axes.axhline(floor, color=FAINT, linestyle=(0, (1, 2)), linewidth=1.4)
-    if np.isfinite(ceiling):
-        axes.axhline(ceiling, color=FAINT, linestyle=(0, (5, 2)), linewidth=1.1)
+    """Horizontal lines of floor and ceiling where they are known."""
+    for value, style in ((floor, FLOOR), (ceiling, CEILING)):
+        if np.isfinite(value):
+            axes.axhline(value, **style)
 
 
-def _key(name: str, look: Look) -> Line2D:
-    edge: dict[str, Any] = {"marker": look.marker, "linestyle": look.dash, "markeredgecolor": "white"}
-    return Line2D([], [], color=look.color, label=name, **edge)
-
-
-def legend(figure: Figure, styles: dict[str, Look], columns: int = 8) -> None:
-    handles = [_key(name, s) for name, s in styles.items()]
-    handles.append(Line2D([], [], color=FAINT, linestyle=(0, (1, 2)), linewidth=1.4, label="floor: base model"))
-    handles.append(Line2D([], [], color=FAINT, linestyle=(0, (5, 2)), linewidth=1.1, label="ceiling: real images"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), handlelength=2.6)
+def legend(figure: Figure, styles: dict[str, Look], ceiling: str = REAL_IMAGES, *, joined: bool = True) -> None:
+    """One legend below all panels: methods by colour and marker, floor, ceiling."""
+    shape: dict[str, Any] = {"markeredgecolor": "white", **({} if joined else {"linestyle": "", "markersize": 8})}
+    handles = [Line2D([], [], color=s.color, marker=s.marker, label=m, **shape) for m, s in styles.items()]
+    handles.append(Line2D([], [], label="floor: base model", **FLOOR))
+    handles.append(Line2D([], [], label=ceiling, **CEILING))
+    tiers = math.ceil(1.4 * len(handles) / figure.get_figwidth())
+    figure.legend(handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / tiers), handlelength=2.4)
 
 
 def forgetting_curves(run: Run, name: str) -> Plot:
@@ -50,19 +60,22 @@ def forgetting_curves(run: Run, name: str) -> Plot:
     """
     curves, styles = Curves.of(run, name), looks(run.methods)
     T, aligned = len(run.concepts), not curves.one_order
+    limits = tuple(zip(metric(name).range, (-1, 1), strict=True))
     with styled():
         columns = min(T, 5)
-        lines = -(-T // columns)
-        figure = Figure(figsize=(max(2.35 * columns, 6.6), 2.6 * lines + 0.7), layout="constrained")
-        grid = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+        tiers = -(-T // columns)
+        figure = Figure(figsize=(max(2.35 * columns, 7.2), 2.6 * tiers + 0.7), layout="constrained")
+        grid = figure.subplots(tiers, columns, sharey=True, squeeze=False).ravel()
         for k, concept in enumerate(run.concepts):
             axes = grid[k]
             turn = int(curves.turn[k])
-            for method, values in curves.values.items():
-                own = since(values[:, :, k], curves.turns[method][:, k]) if aligned else values[:, :, k].copy()
-                x = np.arange(own.shape[1], dtype=np.float64)
-                own = own if aligned else np.where(x >= max(turn, 0), own, np.nan)
-                line(axes, x, own, styles[method])
+            own = {
+                m: since(v[:, :, k], curves.turns[m][:, k]) if aligned else v[:, :, k] for m, v in curves.values.items()
+            }
+            x = np.arange(T + (0 if aligned else 1), dtype=np.float64)
+            if not aligned:  # what is drawn before a concept is learned says nothing about forgetting it
+                own = {m: np.where(x >= turn, v, np.nan) for m, v in own.items()}
+            lines(axes, x, own, styles, *(bound if bound is not None else sign * np.inf for bound, sign in limits))
             bounds(axes, curves.floor[k], curves.ceiling[k])
             if aligned:
                 axes.set_xticks(range(T))
@@ -89,15 +102,17 @@ def heat_maps(run: Run, name: str) -> Plot:
     means = {m: mean_std(by_turn(v, curves.turns[m]))[0] for m, v in curves.values.items()}
     learned = [run.concepts[i] for i in np.argsort(np.where(curves.turn > 0, curves.turn, np.inf), kind="stable")]
     labels = learned if one else [f"{k}. learned" for k in range(1, T + 1)]
-    finite = np.concatenate([m[np.isfinite(m)] for m in means.values()] or [np.zeros(1)])
-    low, high = (0.0, 1.0) if name == "concept_accuracy" else (float(finite.min()), float(finite.max()))
+    finite = np.concatenate([m[np.isfinite(m)] for m in means.values()])
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if name == "concept_accuracy":
+        low, high = 0.0, 1.0
     with styled():
-        columns = min(3, len(means))
-        lines = -(-len(means) // columns)
-        cell = 0.62 if T <= 5 else 0.5
-        width, height = columns * (cell * T + 0.55) + 1.5, lines * (cell * (T + 1) * 0.72 + 0.75) + 0.9
+        columns = min(3 if T <= 6 else 2, len(means))
+        tiers = -(-len(means) // columns)
+        width, height = columns * (0.56 * T + 0.4) + 1.4, tiers * (0.4 * (T + 1) + 0.45) + 0.7
         figure = Figure(figsize=(max(width, 5.0), height), layout="constrained")
-        grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)  # type: ignore[union-attr, call-arg]
+        grid = figure.subplots(tiers, columns, squeeze=False, sharex=True, sharey=True).ravel()
         image = None
         for axes, (method, R) in zip(grid, means.items(), strict=False):
             image = axes.imshow(R, cmap="cividis", vmin=low, vmax=high, aspect="auto")
@@ -109,16 +124,12 @@ def heat_maps(run: Run, name: str) -> Plot:
             axes.tick_params(length=0)
             for (t, k), value in np.ndenumerate(R):
                 if np.isfinite(value):
-                    light = (value - low) / max(high - low, 1e-9) > 0.55
-                    ink = "black" if light else "white"
+                    red, green, blue, _ = image.cmap(image.norm(value))
+                    ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.45 else "white"
                     axes.text(k, t, f"{value:.2f}", ha="center", va="center", fontsize=8.5, color=ink)
             for k in range(T):  # frame what has just been learned
-                axes.plot(
-                    [k - 0.5, k + 0.5, k + 0.5, k - 0.5, k - 0.5],
-                    [k + 0.5, k + 0.5, k + 1.5, k + 1.5, k + 0.5],
-                    color="white",
-                    linewidth=1.4,
-                )
+                for color, width in (("white", 3.2), ("black", 1.4)):
+                    axes.add_patch(Rectangle((k - 0.5, k + 0.5), 1, 1, fill=False, edgecolor=color, linewidth=width))
         for axes in grid[len(means) :]:
             axes.set_visible(False)
         for axes in grid[::columns]:
@@ -127,8 +138,5 @@ def heat_maps(run: Run, name: str) -> Plot:
             bar = figure.colorbar(image, ax=list(grid), shrink=0.8, pad=0.02)
             bar.set_label(f"{HEADS.get(name, name)} {metric(name).arrow}")
             bar.outline.set_visible(False)
-        text = (
-            "Rows: stages. Columns: concepts. White frame: just learned; below it the concept is remembered or "
-            "forgotten."
-        )
+        text = "Rows: stages. Columns: concepts. Framed: just learned; below it the concept is remembered or forgotten."
         return Plot.of(f"heatmap-{name}", f"R[t, k], {metric(name).title}", text, figure)

@@ -1,6 +1,6 @@
-"""How every plot looks: one fixed colour, marker and dash per method, sizes, and writing as SVG and PNG.
+"""How every plot looks: one fixed colour and marker per method, sizes, and writing as SVG and PNG.
 
-Colours are Okabe and Ito's, which people with any colour vision tell apart; marker and dash say the same a second time.
+Colours are Okabe and Ito's, which people with any colour vision tell apart; the marker says the same a second time.
 The same figure gives the same bytes, and the inline SVG takes its ink from the page, so it is legible on light and
 dark.
 """
@@ -34,23 +34,14 @@ _KNOWN = {
 # for methods of others: Tol's muted set, given out in the order of their names
 _SPARE = ("#882255", "#44aa99", "#999933", "#aa4499", "#6699cc", "#661100", "#117733", "#332288")
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h", "d", "*", "p", "8")
-_DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
-    "-",
-    (0, (6, 2)),
-    (0, (2, 1)),
-    (0, (6, 2, 1, 2)),
-    (0, (3, 2)),
-    (0, (8, 2, 1, 2, 1, 2)),
-)
 
 
 @dataclass(frozen=True)
 class Look:
-    """Colour, marker and dash of one method, the same in every plot of every run."""
+    """Colour and marker of one method, the same in every plot of every run."""
 
     color: str
     marker: str
-    dash: str | tuple[int, tuple[int, ...]]
 
 
 def looks(methods: Sequence[str]) -> dict[str, Look]:
@@ -58,11 +49,7 @@ def looks(methods: Sequence[str]) -> dict[str, Look]:
     strangers = sorted(set(methods) - set(_KNOWN))
     order = [*_KNOWN, *strangers]
     colors = _KNOWN | {name: _SPARE[i % len(_SPARE)] for i, name in enumerate(strangers)}
-    return {
-        name: Look(colors[name], _MARKERS[i % len(_MARKERS)], _DASHES[i % len(_DASHES)])
-        for i, name in enumerate(order)
-        if name in methods
-    }
+    return {name: Look(colors[name], _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(order) if name in methods}
 
 
 @contextmanager
