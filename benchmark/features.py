@@ -1,0 +1,97 @@
+"""The model behind the scores: images and texts to unit vectors, by open_clip."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+
+from cat_bench.benchmark.device import resolve_device
+from cat_bench.benchmark.errors import MetricModelError
+from cat_bench.benchmark.folders import find_metric
+
+Features = NDArray[np.float32]
+
+
+@dataclass(eq=False, repr=False)
+class MetricModel:
+    """A frozen CLIP model in fp32, never the backbone's own text encoder."""
+
+    id: str
+    folder: Path | None  # None: one that open_clip knows by name
+    device: torch.device
+    model: Any
+    preprocess: Any
+    tokenizer: Any
+    batch: int = 64
+
+    @classmethod
+    def load(cls, name: str | Path, device: str | torch.device = "auto") -> MetricModel:
+        """Load a shipped model by name, an open_clip folder, or `ARCHITECTURE:TAG` such as "ViT-B-32:openai".
+
+        Only the last may download. Only safetensors are read from a folder, and no pickled code in any case.
+        Raises MetricModelError.
+        """
+        id_, folder = find_metric(str(name))
+        where = resolve_device(device)
+        architecture, _, tag = (f"local-dir:{folder}", "", None) if folder else id_.partition(":")
+        try:
+            model, preprocess = open_clip.create_model_from_pretrained(architecture, pretrained=tag, device=where)
+            tokenizer = open_clip.get_tokenizer(architecture)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise MetricModelError(f"metric model {folder or id_} cannot be loaded: {reason}") from error
+        model.requires_grad_(False).eval()
+        return cls(id_, folder, where, model, preprocess, tokenizer)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the names and bytes of the folder's files, or over the weights of a model without a folder."""
+        total = hashlib.sha256()
+        if self.folder is None:
+            total.update(self.id.encode())
+            for name, tensor in sorted(self.model.state_dict().items()):
+                total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+            return total.hexdigest()
+        for path in sorted(self.folder.iterdir()):
+            if path.suffix in (".safetensors", ".json", ".txt"):
+                with path.open("rb") as file:
+                    total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        return total.hexdigest()
+
+    @torch.inference_mode()
+    def images(self, images: Sequence[Image.Image] | Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Features:
+        """Unit vectors (n, d) of n RGB images: PIL, or uint8 arrays (H, W, 3)."""
+        found = []
+        for start in range(0, len(images), self.batch):
+            part = [_picture(image) for image in images[start : start + self.batch]]
+            pixels = torch.stack([self.preprocess(picture) for picture in part]).to(self.device)
+            found.append(self.model.encode_image(pixels, normalize=True).float().cpu().numpy())
+        return np.concatenate(found) if found else self._none()
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> Features:
+        """Unit vectors (n, d) of n texts."""
+        found = []
+        for start in range(0, len(texts), self.batch):
+            tokens = self.tokenizer(list(texts[start : start + self.batch])).to(self.device)
+            found.append(self.model.encode_text(tokens, normalize=True).float().cpu().numpy())
+        return np.concatenate(found) if found else self._none()
+
+    def _none(self) -> Features:
+        width = int(self.model.visual.output_dim)
+        return np.zeros((0, width), dtype=np.float32)
+
+
+def _picture(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
+    return (image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))).convert("RGB")

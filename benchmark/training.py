@@ -1,0 +1,168 @@
+"""Learning one concept: the loop, the optimiser, the caches, the randomness. It knows no method."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cat_bench.benchmark.adapter import LoraAdapter, Mode
+from cat_bench.benchmark.backbone import Backbone
+from cat_bench.benchmark.device import Precision, autocast, compute_dtype
+from cat_bench.benchmark.errors import TrainingError
+from cat_bench.benchmark.prompts import word
+from cat_bench.benchmark.seeds import generator
+from cat_bench.benchmark.swap import Swap, cast_swaps, swapped
+from cat_bench.methods.base import Batch, Method, Query
+
+
+class Concept(Protocol):
+    """What the trainer needs to know of a concept (cat_bench.tasks.sequence.Concept has it)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def trigger(self) -> str: ...
+    @property
+    def noun(self) -> str: ...
+    @property
+    def train_captions(self) -> tuple[str, ...]: ...
+    def train_images(self, size: int) -> list[Image.Image]: ...
+    def fill(self, template: str, form: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """A finished step, counted from 1, of `steps`; `loss` is the method's whole loss before the update."""
+
+    step: int
+    steps: int
+    loss: float
+
+
+def train(
+    backbone: Backbone,
+    adapter: LoraAdapter,
+    method: Method,
+    concept: Concept,
+    config: Method.Config,
+    seed: int,
+    precision: Precision = "fp32",
+    token: Mapping[str, Tensor] | None = None,
+) -> Iterator[Step]:
+    """Learn `concept`: `method.begin`, the steps (yielded one by one), `method.end`. Run it out, or it has not ended.
+
+    A step draws a batch of latents, noise ε and uniform time steps t, and asks the backbone for the method's queries at
+    z_t. `seed` is the root of the streams init, data and noise; `token` has earlier concepts' learned embeddings (1, d)
+    by trigger. Between two steps the UNet is W0 with the adapter on, so the caller may look at it or sample from it.
+    Raises TrainingError for captions that do not fit the images or the trigger, and for a loss that is not finite.
+    """
+    adapter.enter(generator(seed, "init", concept.id))
+    method.begin(concept, adapter)
+    data = _Data(backbone, concept, "trigger" if method.uses_noun else "token", seed)
+    predict = _Predictor(backbone, adapter, precision, token or {}, concept.trigger)
+    weights = [p for p in adapter.parameters() if p is not adapter.token]
+    groups = [{"params": weights, "weight_decay": config.weight_decay}]
+    if adapter.token is not None:  # decay would pull an embedding away from the others' scale
+        groups.append({"params": [adapter.token], "weight_decay": 0.0})
+    optimiser = torch.optim.AdamW(groups, lr=config.lr, fused=backbone.device.type != "mps")
+
+    for step in range(config.steps):
+        batch, noisy, times = data.draw(config.batch_size, step)
+        loss = method.loss(batch, predict(method.queries(batch), noisy, times), adapter)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{concept.id}: the loss is {value} at step {step + 1} of {config.steps}; lower lr ({config.lr:g})"
+                + (" or use precision fp32" if precision != "fp32" else "")
+            )
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(adapter.parameters(), config.max_grad_norm)
+        optimiser.step()
+        yield Step(step + 1, config.steps, value)
+    method.end(concept, adapter)
+
+
+class _Data:
+    """A concept's latents and captions, drawn without replacement until all were seen, with noise and time steps."""
+
+    def __init__(self, backbone: Backbone, concept: Concept, form: str, seed: int) -> None:
+        captions, images = concept.train_captions, concept.train_images(backbone.resolution)
+        if len(captions) != len(images) or not images:
+            raise TrainingError(f"{concept.id}: {len(images)} training images but {len(captions)} captions")
+        self.prompts = [concept.fill(caption, form) for caption in captions]
+        self.without = [concept.fill(caption, "noun") for caption in captions]
+        trigger = word(concept.trigger)
+        for prompt, without in zip(self.prompts, self.without, strict=True):
+            if not trigger.search(prompt) or trigger.search(without):
+                raise TrainingError(
+                    f"{concept.id}: trigger {concept.trigger!r} must be in {prompt!r} and must not be in {without!r}"
+                )
+        self.backbone = backbone
+        self.latents = backbone.encode_images(images)
+        self.picks = generator(seed, "data", concept.id)
+        self.noise = generator(seed, "noise", concept.id)
+        self.queue: list[int] = []
+
+    def draw(self, size: int, step: int) -> tuple[Batch, Tensor, Tensor]:
+        """The batch, its noisy latents z_t (n, c, h, w) and its time steps t (n,).
+
+        All is drawn on the CPU, so that every device sees the same numbers.
+        """
+        while len(self.queue) < size:
+            self.queue += torch.randperm(len(self.prompts), generator=self.picks).tolist()
+        chosen, self.queue = self.queue[:size], self.queue[size:]
+        schedule, device = self.backbone.scheduler, self.backbone.device
+        noise = torch.randn(size, *self.latents.shape[1:], generator=self.noise).to(device)
+        times = torch.randint(schedule.config.num_train_timesteps, (size,), generator=self.noise).to(device)
+        clean = self.latents[chosen]
+        target = noise if self.backbone.prediction_type == "epsilon" else schedule.get_velocity(clean, noise, times)
+        prompts = tuple(self.prompts[i] for i in chosen)
+        without = tuple(self.without[i] for i in chosen)
+        return Batch(target, prompts, without, step), schedule.add_noise(clean, noise, times), times
+
+
+class _Predictor:
+    """Answers a step's queries; those for the same adapter state share one forward."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: LoraAdapter,
+        precision: Precision,
+        token: Mapping[str, Tensor],
+        trigger: str,
+    ) -> None:
+        self.backbone, self.adapter, self.precision = backbone, adapter, precision
+        self.token = dict(token) if adapter.token is None else {**token, trigger: adapter.token}
+        self.dtype = backbone.unet.conv_in.weight.dtype
+        self.casts: list[Swap] = cast_swaps(backbone.unet, compute_dtype(precision))
+
+    def __call__(self, queries: Mapping[str, Query], noisy: Tensor, times: Tensor) -> dict[str, Tensor]:
+        groups: defaultdict[Mode, list[str]] = defaultdict(list)
+        for name, query in queries.items():
+            if len(query.prompt) != len(noisy):
+                raise TrainingError(f"query {name!r} has {len(query.prompt)} prompts for a batch of {len(noisy)}")
+            groups[query.adapter].append(name)
+        answers: dict[str, Tensor] = {}
+        for mode, names in groups.items():
+            prompts = [prompt for name in names for prompt in queries[name].prompt]
+            repeats = len(names)
+            with torch.set_grad_enabled(mode == "on"):
+                context = self.backbone.encode_prompts(prompts, self.token)
+                predicted = self._forward(mode, noisy.repeat(repeats, 1, 1, 1), times.repeat(repeats), context)
+            answers.update(zip(names, predicted.chunk(repeats), strict=True))
+        return {name: answers[name] for name in queries}
+
+    def _forward(self, mode: Mode, noisy: Tensor, times: Tensor, context: Tensor) -> Tensor:
+        unet, cast = self.backbone.unet, compute_dtype(self.precision)
+        with swapped(self.casts), self.adapter.use(mode, cast), autocast(self.backbone.device, self.precision):
+            predicted: Tensor = unet(noisy.to(self.dtype), times, context.to(self.dtype), return_dict=False)[0]
+        return predicted.float()
