@@ -89,3 +89,14 @@ def test_a_word_that_contains_the_trigger_is_no_trigger(make: Any, concepts: Any
         Batch(torch.zeros(1, *SHAPE), ("a zorvex person, zorvexian",), ("a person, zorvexian",), 0)
     )
     assert [query.adapter for query in queries.values()] == ["on", "on", "off"]
+
+
+def test_preserves_the_untouched_backbone_also_at_the_second_concept(make: Any, concepts: Any, answer: Any) -> None:
+    method, adapter = make(CAT)
+    learn(method, concepts[0], adapter)
+    adapter.entry = adapter.deltas()
+    method.begin(concepts[1], adapter)
+    batch, noisy, predicted = answer(method, adapter, concepts[1])
+    expected = forward(adapter, batch.prompt_without_trigger, noisy, on=False)
+    torch.testing.assert_close(predicted["original"], expected)
+    assert not torch.allclose(predicted["keep"], expected)
