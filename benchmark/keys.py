@@ -1,0 +1,98 @@
+"""The hash chain: what a stage's key is made of. Equal keys mean equal content, whatever run asked for it.
+
+    learning    key(0) = H(backbone);  key(t) = H(key(t-1), concept, method, config, seed, precision, machine)
+    images      H(key(t), sampler, every prompt and the seed of its noise)
+    embeddings  H(images, metric model)
+    scores      H(embeddings, the references and texts of the whole sequence, the base's embeddings, the cell's name)
+
+Each of the four is looked up by its own key, so a change redoes what depends on it and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import io
+import json
+import textwrap
+import tokenize
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Raise one when a change of the program changes what comes out of that part; older results of it are then redone.
+LEARNING_VERSION = "1"
+SAMPLING_VERSION = "1"
+SCORING_VERSION = "1"
+
+
+def digest(*parts: Any) -> str:
+    """sha256 of parts that JSON can hold, in an encoding that is the same everywhere."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over the names, sizes and times of a file or of those below a folder: was it touched? Reads none."""
+    below = [folder] if folder.is_file() else folder.rglob("*")
+    files = sorted(path for path in below if path.is_file() and "__pycache__" not in path.parts)
+    return digest(*((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+def base_key(backbone: str) -> str:
+    """Key of stage 0, the untouched backbone. backbone: its fingerprint."""
+    return digest("base", backbone)
+
+
+def learning_key(
+    previous: str, concept: str, method: str, version: str, code: str, config: Mapping[str, Any], seed: int, how: Any
+) -> str:
+    """Key of a stage's adapter. concept: its fingerprint; code: `code_digest` of the method; how: precision, device."""
+    return digest("learn", LEARNING_VERSION, previous, concept, method, version, code, dict(config), seed, how)
+
+
+def images_key(learning: str, sampler: Mapping[str, Any], items: list[tuple[str, str, int]], how: Any) -> str:
+    """Key of a stage's images. items: each image's path, prompt and noise seed, in order (batches follow the order)."""
+    return digest("images", SAMPLING_VERSION, learning, dict(sampler), items, how)
+
+
+def embeddings_key(images: str, metric: str) -> str:
+    """Key of the embeddings of these images by the metric model with this fingerprint."""
+    return digest("embeddings", images, metric)
+
+
+def scores_key(embeddings: str, cell: Mapping[str, Any], context: str) -> str:
+    """Key of a stage's rows. context: digest of everything they are compared with."""
+    return digest("scores", SCORING_VERSION, embeddings, dict(cell), context)
+
+
+def code_digest(cls: type) -> str:
+    """sha256 of a method's own code, up to comments, docstrings and white space.
+
+    A method under development changes without its version being raised; its old results must not pass for new ones.
+    Classes of the package's `base` module do not count: what they do is covered by LEARNING_VERSION.
+    """
+    sources = []
+    for part in cls.__mro__:
+        if part is object or part.__module__ == "cat_bench.methods.base" or part.__module__.startswith("pydantic"):
+            continue
+        try:
+            sources.append(_meaning(inspect.getsource(part)))
+        except (OSError, TypeError):  # typed in at a prompt: no source to be had, so no two are known to be equal
+            sources.append(f"{part.__module__}.{part.__qualname__}")
+    return digest(*sources)
+
+
+def _meaning(source: str) -> str:
+    """The tokens of a source text without comments, docstrings and white space."""
+    quiet = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    kept: list[str] = []
+    line: list[tokenize.TokenInfo] = []
+    for token in tokenize.generate_tokens(io.StringIO(textwrap.dedent(source)).readline):
+        if token.type == tokenize.NEWLINE:
+            if not (len(line) == 1 and line[0].type == tokenize.STRING):
+                kept.append("".join(t.string for t in line))
+            line = []
+        elif token.type not in quiet:
+            line.append(token)
+    return "\n".join(kept)

@@ -1,0 +1,140 @@
+"""What is to be run: one frozen, complete description, from defaults, a file and the flags' differences."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from cat_bench.benchmark.errors import SpecError
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+METHODS = ("lora", "cat", "merge", "ortho", "magmax", "clora")
+
+
+class Sampler(BaseModel, frozen=True, extra="forbid"):
+    """How images are drawn from a model; the same for every method, the base model included."""
+
+    name: Literal["dpm++", "ddim"] = "dpm++"
+    steps: int = Field(default=20, ge=1)
+    guidance: float = Field(default=4.0, ge=0)
+    batch: int = Field(default=32, ge=1)
+
+
+class RunSpec(BaseModel, frozen=True, extra="forbid"):
+    """A run. `overrides` maps a method to differences from its config; the key `preset` in it names a preset."""
+
+    sequence: str = "faces5"
+    backbone: str = "avatars64"
+    methods: tuple[str, ...] = Field(default=METHODS, min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    orders: tuple[int, ...] = Field(default=(0,), min_length=1)
+    images_per_prompt: int = Field(default=4, ge=1)
+    preservation_images: int = Field(default=1, ge=1)
+    sampler: Sampler = Sampler()
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0: one per core")
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    overrides: Mapping[str, Mapping[str, Any]] = {}
+
+    @field_validator("methods", "seeds", "orders")
+    @classmethod
+    def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if twice := sorted({str(v) for v in value if value.count(v) > 1}):
+            raise ValueError(f"{', '.join(twice)} given twice")
+        return value
+
+    @field_validator("seeds", "orders")
+    @classmethod
+    def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 0:
+            raise ValueError("must not be negative")
+        return value
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The unit that is run, resumed and reported: one method on one sequence in one order with one seed."""
+
+    method: str
+    sequence: str
+    order: int
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """Its folder inside the run's: `cat/order0-seed0`."""
+        return f"{self.method}/order{self.order}-seed{self.seed}"
+
+
+def cells(spec: RunSpec) -> Iterator[Cell]:
+    """All cells; methods innermost, so that after each (order, seed) the methods can be compared."""
+    for seed in spec.seeds:
+        for order in spec.orders:
+            for method in spec.methods:
+                yield Cell(method, spec.sequence, order, seed)
+
+
+def resolve(*layers: Mapping[str, Any]) -> RunSpec:
+    """Merge layers of settings, later ones winning (nested mappings key by key), and check the whole.
+
+    Raises SpecError: one line that names the key, what is wrong with it, and what was probably meant.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        _merge(merged, layer)
+    try:
+        spec = RunSpec.model_validate(merged)
+    except ValidationError as error:
+        raise SpecError(explain(error, RunSpec, "the run's settings")) from None
+    if unused := sorted(set(spec.overrides) - set(spec.methods)):
+        raise SpecError(f"settings are given for {', '.join(unused)}, which is not among the methods of this run")
+    return spec
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file, unchecked. Raises SpecError if it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SpecError(f"{path} cannot be read as TOML: {error}") from None
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    """The first thing wrong with a pydantic model's input, as one line."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or where
+    if first["type"] == "extra_forbidden":
+        return f"{where}: there is no key {key!r}{suggestion(str(first['loc'][-1]), _keys(model, first['loc']))}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
+    return f"{where}: {key}: {message[:1].lower()}{message[1:]}{given}"
+
+
+def suggestion(given: str, known: list[str]) -> str:
+    """'; did you mean …?' where something comes close, else '; there is: …'."""
+    if near := get_close_matches(given, known, n=1):
+        return f"; did you mean {near[0]!r}?"
+    return f"; there is: {', '.join(known)}" if known else ""
+
+
+def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping):
+            if not isinstance(into.get(key), dict):
+                into[key] = {}
+            _merge(into[key], value)
+        else:
+            into[key] = value
