@@ -83,12 +83,14 @@ class Run:
             raise ResultError(f"nothing in {folder} was scored yet: let `cat-bench run` finish a stage, then report")
         methods = tuple(dict.fromkeys([*map(str, spec.get("methods", ())), *(cell.method for cell in cells)]))
         longest = max((tuple(s.concept for s in c.stages) for c in cells), key=len, default=())
+        sequence = info.get("sequence")
+        named = sequence.get("concepts", ()) if isinstance(sequence, Mapping) else ()
         floor = base_scores[(base_scores["method"] == BASE) & (base_scores["metric"] == "clip_i")]
         return cls(
             folder=folder,
             info=info,
             sequence=str(spec.get("sequence") or _first(base_scores, cells)),
-            concepts=tuple(dict.fromkeys(floor["concept"])) or longest,
+            concepts=tuple(map(str, named or dict.fromkeys(floor["concept"]) or longest)),
             methods=methods,
             cells=cells,
             base_scores=base_scores,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ from cat_bench.results.records import write_atomically
 INK = "#1b1f24"  # text and axes
 FAINT = "#6e7781"  # floor, ceiling, secondary text
 RULE = "#d0d7de"  # grid
-_INLINE = {INK: "var(--ink)", FAINT: "var(--faint)", RULE: "var(--rule)"}
+_INLINE = {
+    INK: "var(--ink)",
+    FAINT: "var(--faint)",
+    RULE: "var(--rule)",
+    "stroke: #ffffff": "stroke: var(--paper)",
+}
 _KNOWN = {
     "lora": "#d55e00",
     "cat": "#0072b2",
@@ -82,6 +88,7 @@ def styled() -> Iterator[None]:
         "legend.fontsize": 9.5,
         "lines.linewidth": 1.8,
         "lines.markersize": 5.5,
+        "axes.facecolor": "none",
         "figure.facecolor": "white",
         "savefig.facecolor": "white",
         "svg.fonttype": "path",
@@ -108,6 +115,9 @@ class Plot:
         FigureCanvasAgg(figure)
         svg, png = io.StringIO(), io.BytesIO()
         with styled():
+            if (engine := figure.get_layout_engine()) is not None:  # once, not again for every format
+                engine.execute(figure)
+                figure.set_layout_engine("none")
             figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": "cat-bench"})
             figure.savefig(png, format="png", dpi=200, metadata={"Software": "cat-bench"})
         return cls(name, title, description, svg.getvalue(), png.getvalue())
@@ -129,7 +139,7 @@ class Plot:
             text = text.replace(color, variable)
         text = re.sub(r'\bid="', f'id="{self.name}-', text)
         text = text.replace('href="#', f'href="#{self.name}-').replace("url(#", f"url(#{self.name}-")
-        head = f'<svg role="img" aria-label="{self.title}" class="plot"'
-        return re.sub(r'<svg\b([^>]*?) width="[^"]*"', rf"{head}\1", text, count=1).replace(
-            ' height="', ' data-height="', 1
-        )
+        width = re.search(r' width="([\d.]+)pt"', text)
+        size = f"max-width: {float(width[1]) * 1.3:.0f}px" if width else ""
+        text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
+        return text.replace("<svg", f'<svg role="img" aria-label="{escape(self.title)}" style="{size}"', 1)

@@ -1,7 +1,7 @@
 """The summary as people read it: text cells for the console and HTML, Markdown, LaTeX, CSV."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cat_bench.results.figures import GROUPS, HEADLINE, Figure
@@ -41,6 +41,7 @@ class Table:
     rows: tuple[tuple[Entry, ...], ...]
     roles: tuple[str, ...]
     note: str
+    gaps: tuple[str, ...] = ()  # what is missing, and why
 
 
 def text_of(value: Value, figure: Figure, row: Row) -> str:
@@ -66,7 +67,22 @@ def table(summary: Summary, name: str, title: str, chosen: Sequence[Figure]) -> 
             line.append(Entry(text_of(value, figure, row), marks[figure.id].get(row.name, ""), value.reason))
         rows.append(tuple(line))
     columns = ("method", "n", *(figure.label for figure in chosen))
-    return Table(name, title, columns, tuple(rows), tuple(row.role for row in summary.rows), note(summary))
+    roles = tuple(row.role for row in summary.rows)
+    return Table(name, title, columns, tuple(rows), roles, note(summary), gaps(summary, chosen))
+
+
+def gaps(summary: Summary, chosen: Sequence[Figure]) -> tuple[str, ...]:
+    """One line for each row and reason: which of the chosen figures it lacks, wholly or for some cells."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in summary.rows:
+        for figure in chosen:
+            if reason := row.values[figure.id].reason:
+                found.setdefault((row.title, reason), []).append(figure.short)
+    lines = []
+    for (title, reason), lacking in found.items():
+        what = "all figures" if len(lacking) == len(chosen) else ", ".join(dict.fromkeys(lacking))
+        lines.append(f"{title}, {what}: {reason}")
+    return tuple(lines)
 
 
 def note(summary: Summary) -> str:
@@ -88,7 +104,7 @@ def headline(summary: Summary) -> Table:
     for position, figure in enumerate(figures, start=2):
         prefix = next((text for start, text in heads.items() if figure.id.startswith(start)), "")
         columns[position] = f"{prefix} {figure.label}".strip()
-    return Table(made.id, made.title, tuple(columns), made.rows, made.roles, made.note)
+    return replace(made, columns=tuple(columns))
 
 
 def group_tables(summary: Summary) -> tuple[Table, ...]:
@@ -111,7 +127,7 @@ def markdown(tables: Sequence[Table], trouble: Sequence[str] = ()) -> str:
         head = "| " + " | ".join(t.columns) + " |"
         rule = "| --- |" + " ---: |" * (len(t.columns) - 1)
         lines = ["| " + " | ".join(f"**{e.text}**" if e.mark else e.text for e in row) + " |" for row in t.rows]
-        parts.append("\n".join([f"## {t.title}", "", head, rule, *lines, "", t.note]))
+        parts.append("\n".join([f"## {t.title}", "", head, rule, *lines, "", t.note, *(f"\n- – {g}" for g in t.gaps)]))
     if trouble:
         parts.append("\n".join(["## Cells without figures", "", *(f"- {line}" for line in trouble)]))
     return "\n\n".join(parts) + "\n"

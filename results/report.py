@@ -1,0 +1,149 @@
+"""Writes everything that a run has to say: tables, plots, grids and one self-contained page."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cat_bench.results import grids, plots, reading, tradeoffs
+from cat_bench.results.grids import Grid
+from cat_bench.results.metrics import METRICS
+from cat_bench.results.records import write_atomically, write_scores
+from cat_bench.results.store import Cell, Run
+from cat_bench.results.style import Plot
+from cat_bench.results.summary import Summary, subject, summarise
+from cat_bench.results.tables import group_tables, headline, latex, markdown
+
+_OF_R = ("concept_accuracy", "clip_i", "clip_t", "mmd", "diversity")
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """What `write_report` wrote."""
+
+    folder: Path
+    html: Path
+    scores: tuple[Path, Path]  # parquet, csv
+    stages: Path
+    summary: tuple[Path, Path, Path]  # csv, md, tex
+    matrices: tuple[Path, ...]
+    plots: tuple[Path, ...]
+    grids: tuple[Path, ...]
+
+
+def write_report(run_folder: Path | str, out: Path | str | None = None) -> ReportPaths:
+    """Writes the report of a run into `out` (default: `report/` in the run). The same run gives the same bytes.
+
+    Cells that failed or are missing are listed with their reason and leave the rest as it is.
+    Raises ResultError if there is no run or nothing was scored yet.
+    """
+    run = Run.open(run_folder)
+    folder = Path(out) if out is not None else run.folder / "report"
+    summary = summarise(run)
+    drawn, pictures = all_plots(run, summary), all_grids(run)
+    tables = (headline(summary), *group_tables(summary))
+    scores = folder / "scores.parquet", folder / "scores.csv"
+    write_scores(run.scores, scores[0])
+    write_csv(run.scores, scores[1])
+    write_csv(reading.stage_records(run), folder / "stages.csv")
+    summaries = folder / "summary.csv", folder / "summary.md", folder / "summary.tex"
+    write_csv(summary.frame(), summaries[0])
+    write_atomically(summaries[1], markdown(tables, reading.trouble(run)).encode())
+    write_atomically(summaries[2], latex(tables).encode())
+    matrices = []
+    for name in _OF_R:
+        matrices.append(folder / f"R-{name}.csv")
+        write_csv(matrix_frame(run, name), matrices[-1])
+    plot_paths = tuple(path for plot in drawn for path in plot.write(folder / "plots"))
+    grid_paths = tuple(grid.write(folder / "grids") for grid in pictures)
+    _remove_others(folder, (*plot_paths, *grid_paths))
+    html = folder / "report.html"
+    write_atomically(html, page(run, summary, drawn, pictures).encode())
+    return ReportPaths(folder, html, scores, folder / "stages.csv", summaries, tuple(matrices), plot_paths, grid_paths)
+
+
+def all_plots(run: Run, summary: Summary) -> tuple[Plot, ...]:
+    """Every plot for which the run has scores."""
+    if not any(cell.stages for cell in run.cells):
+        return ()
+    drawn = [
+        plots.forgetting_curves(run, "concept_accuracy"),
+        plots.forgetting_curves(run, "clip_i"),
+        plots.heat_maps(run, "concept_accuracy"),
+        plots.heat_maps(run, "clip_i"),
+        tradeoffs.plasticity_forgetting(run, summary),
+        tradeoffs.preservation_fidelity(run, summary),
+        tradeoffs.preservation_curves(run),
+        tradeoffs.cost(summary),
+    ]
+    return tuple(plot for plot in drawn if plot is not None)
+
+
+def all_grids(run: Run) -> tuple[Grid, ...]:
+    """The comparison grid, then one a method, of the (order, seed) that most methods went through."""
+    cells = [cell for cell in run.cells if cell.stages]
+    if not cells:
+        return ()
+    whole = [(cell.order, cell.seed) for cell in cells if run.complete(cell)] or [(cells[0].order, cells[0].seed)]
+    chosen = max(dict.fromkeys(whole), key=whole.count)
+
+    def fitness(cell: Cell) -> tuple[bool, int]:
+        return (cell.order, cell.seed) == chosen, len(cell.stages)
+
+    best = [max((c for c in cells if c.method == m), key=fitness, default=None) for m in run.methods]
+    return (grids.comparison_grid(run, *chosen), *(grids.method_grid(run, cell) for cell in best if cell is not None))
+
+
+def matrix_frame(run: Run, name: str) -> pd.DataFrame:
+    """R[t, k] of every cell: method, order, seed, stage, then one column a concept in the order of the sequence."""
+    parts = []
+    for cell in run.cells:
+        if cell.stages:
+            table = subject(run, cell).matrix(name).reindex(columns=list(run.concepts)).reset_index()
+            table = table.rename_axis(columns=None)
+            for position, key in enumerate(("method", "order", "seed")):
+                table.insert(position, key, getattr(cell, key))
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["method", "order", "seed", "stage"])
+
+
+def page(run: Run, summary: Summary, drawn: tuple[Plot, ...], pictures: tuple[Grid, ...]) -> str:
+    """The whole report as one HTML text that needs no other file and no network."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    change = reading.change_table(run)
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        tables=[*group_tables(summary), *([change] if change else [])],
+        plots=drawn,
+        grids=pictures,
+        verdicts=reading.verdicts(summary),
+        trouble=reading.trouble(run),
+        missing=reading.missing_scores(run),
+        metrics=list(METRICS.values()),
+        provenance=reading.provenance(run.info),
+        methods=reading.method_settings(run.info),
+    )
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table as CSV with shortest exact numbers; null is an empty field."""
+    write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _remove_others(folder: Path, written: Iterable[Path]) -> None:
+    """Takes out plots and grids of an earlier report that this one does not have."""
+    keep = set(written)
+    for kind, ends in (("plots", (".svg", ".png")), ("grids", (".png",))):
+        for path in sorted((folder / kind).glob("*")):
+            if path.suffix in ends and path not in keep:
+                path.unlink()
