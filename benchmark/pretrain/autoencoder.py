@@ -1,0 +1,124 @@
+"""The autoencoder of `avatars64`: 64×64×3 pixels to 8×8×16 latents and back, a stock diffusers AutoencoderKL."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from torch import nn
+
+from cat_bench.benchmark.pretrain.loop import Progress, train
+
+BATCH = 32
+KL_WEIGHT = 1e-4  # of the mean over latent elements: keeps the latents near unit scale and the decoder tolerant of small errors
+
+
+def new_autoencoder() -> AutoencoderKL:
+    """The architecture, with random weights."""
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        block_out_channels=(16, 24, 64, 96),
+        layers_per_block=1,
+        latent_channels=16,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        sample_size=64,
+    )
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    """uint8 (n, h, w, 3) to float (n, 3, h, w) in −1..1."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def train_autoencoder(pixels: NDArray[np.uint8], minutes: float, checkpoint: Path, device: str, seed: int) -> Iterator[Progress | AutoencoderKL]:
+    """Train encoder and decoder together on pictures (n, 64, 64, 3); yields progress, last the trained model.
+
+    Loss: L1 + mean squared error + KL_WEIGHT · KL of the latents.
+    """
+    torch.manual_seed(seed)
+    model = new_autoencoder().to(device, memory_format=torch.channels_last)
+
+    def objective(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        moments = model.encode(x).latent_dist
+        z = moments.mean + moments.std * noise
+        y = model.decode(z, return_dict=False)[0].float()
+        return (y - x).abs().mean() + (y - x).square().mean() + KL_WEIGHT * _kl(moments.mean, moments.logvar)
+
+    compiled = torch.compile(objective)
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        rows = torch.randint(len(pixels), (BATCH,), generator=generator)
+        x = to_tensor(pixels[rows.numpy()]).to(device, memory_format=torch.channels_last)
+        noise = torch.randn(BATCH, 16, 8, 8, generator=generator).to(device)
+        with torch.autocast(device, torch.bfloat16):
+            return compiled(x, noise)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler's remarks about diffusers' own code
+        yield from train(model, loss, minutes=minutes, peak=2e-3, checkpoint=checkpoint, seed=seed)
+    yield model
+
+
+def _kl(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    mean, logvar = mean.float(), logvar.float()
+    return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+
+
+def polish_decoder(
+    model: AutoencoderKL, pixels: NDArray[np.uint8], minutes: float, checkpoint: Path, device: str, seed: int
+) -> Iterator[Progress | AutoencoderKL]:
+    """Train the decoder on, encoder and latents fixed, so that the diffusion model can be trained on those latents meanwhile. Loss: mean squared error + ½ L1."""
+    model.requires_grad_(False)
+    trained = nn.ModuleDict({"post_quant_conv": model.post_quant_conv, "decoder": model.decoder}).requires_grad_(True)
+    stored = encode(model, pixels, device)
+
+    def objective(z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        y = model.decode(z, return_dict=False)[0].float()
+        return (y - x).square().mean() + 0.5 * (y - x).abs().mean()
+
+    compiled = torch.compile(objective)
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        rows = torch.randint(len(pixels), (BATCH,), generator=generator).numpy()
+        x = to_tensor(pixels[rows]).to(device, memory_format=torch.channels_last)
+        z = torch.from_numpy(stored[rows]).float().to(device)
+        with torch.autocast(device, torch.bfloat16):
+            return compiled(z, x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield from train(trained, loss, minutes=minutes, peak=1e-3, checkpoint=checkpoint, seed=seed)
+    yield model
+
+
+@torch.inference_mode()
+def encode(model: AutoencoderKL, pixels: NDArray[np.uint8], device: str, batch: int = 128) -> NDArray[np.float16]:
+    """Posterior means (n, 16, 8, 8) of pictures, unscaled, as float16."""
+    rows = []
+    for start in range(0, len(pixels), batch):
+        with torch.autocast(device, torch.bfloat16):
+            moments = model.encode(to_tensor(pixels[start : start + batch]).to(device, memory_format=torch.channels_last)).latent_dist
+        rows.append(moments.mean.float().cpu().numpy().astype(np.float16))
+    return np.concatenate(rows)
+
+
+@torch.inference_mode()
+def psnr(model: AutoencoderKL, pixels: NDArray[np.uint8], device: str, batch: int = 64) -> float:
+    """Mean peak signal-to-noise ratio in dB of reconstructions, rounded to 8 bits as a user sees them, in fp32."""
+    values = []
+    for start in range(0, len(pixels), batch):
+        x = pixels[start : start + batch]
+        y = model.decode(model.encode(to_tensor(x).to(device)).latent_dist.mean, return_dict=False)[0]
+        back = ((y.float().cpu().permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).numpy()
+        error = ((back - x.astype(np.float32)) ** 2).mean(axis=(1, 2, 3))
+        values.append(10 * np.log10(255**2 / np.maximum(error, 1e-3)))
+    return float(np.concatenate(values).mean())

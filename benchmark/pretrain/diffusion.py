@@ -1,0 +1,134 @@
+"""The denoiser and text encoder of `avatars64`, trained together on stored latents; saved as a stock Stable Diffusion pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from cat_bench.benchmark.pretrain.loop import Progress, train
+from cat_bench.benchmark.pretrain.pictures import Entry, caption
+from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer
+
+BATCH = 64
+CONTEXT = 40
+WIDTH = 192
+EMPTY_CAPTIONS = 0.1  # for classifier-free guidance
+
+
+def backbone_tokenizer() -> CLIPTokenizer:
+    """The backbone's own tokenizer."""
+    return learn_tokenizer(caption_corpus("words of avatars64"), size=1000, context=CONTEXT)
+
+
+def new_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule, predicting v, rescaled to end in pure noise: flat backgrounds keep their colour."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=0,
+    )
+
+
+class Denoiser(nn.Module):
+    """UNet and text encoder: what is trained."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.unet = UNet2DConditionModel(
+            sample_size=8,
+            in_channels=16,
+            out_channels=16,
+            layers_per_block=1,
+            block_out_channels=(128, 160),
+            norm_num_groups=16,
+            down_block_types=("CrossAttnDownBlock2D",) * 2,
+            up_block_types=("CrossAttnUpBlock2D",) * 2,
+            cross_attention_dim=WIDTH,
+            attention_head_dim=4,  # diffusers' name for the number of heads
+        )
+        self.text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=WIDTH,
+                intermediate_size=4 * WIDTH,
+                num_hidden_layers=3,
+                num_attention_heads=6,
+                max_position_embeddings=CONTEXT,
+                projection_dim=WIDTH,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+
+    def forward(self, noisy: torch.Tensor, times: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Predicted v (n, 16, 8, 8) for noisy latents, time steps (n,) and token ids (n, CONTEXT)."""
+        context = self.text_encoder(tokens).last_hidden_state
+        return self.unet(noisy, times, context, return_dict=False)[0].float()  # type: ignore[no-any-return]
+
+
+def latent_scale(latents: NDArray[np.float16]) -> float:
+    """The factor that brings latents to unit standard deviation (diffusers' `scaling_factor`)."""
+    return float(1 / latents[:4096].astype(np.float32).std())
+
+
+def train_diffusion(
+    latents: NDArray[np.float16], entries: list[Entry], minutes: float, checkpoint: Path, device: str, seed: int
+) -> Iterator[Progress | Denoiser]:
+    """Train on unscaled latents (n, 16, 8, 8) and what they show; yields progress, last the model with the averaged weights.
+
+    Loss: mean squared error of v at uniform time steps; a tenth of the captions are empty.
+    """
+    torch.manual_seed(seed)
+    tokenizer = backbone_tokenizer()
+    model = Denoiser(tokenizer).to(device)
+    scheduler, scale = new_scheduler(), latent_scale(latents)
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        rows = torch.randint(len(latents), (BATCH,), generator=generator).numpy()
+        rng = Random(int(torch.randint(2**31, (1,), generator=generator)))
+        texts = ["" if rng.random() < EMPTY_CAPTIONS else caption(entries[r], rng) for r in rows]
+        tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        clean = torch.from_numpy(latents[rows]).float() * scale
+        noise = torch.randn(clean.shape, generator=generator)
+        times = torch.randint(scheduler.config["num_train_timesteps"], (BATCH,), generator=generator)
+        noisy, target = scheduler.add_noise(clean, noise, times), scheduler.get_velocity(clean, noise, times)
+        with torch.autocast(device, torch.bfloat16):
+            predicted = model(noisy.to(device), times.to(device), tokens.to(device))
+        return F.mse_loss(predicted, target.to(device))
+
+    yield from train(model, loss, minutes=minutes, peak=8e-4, checkpoint=checkpoint, seed=seed, ema=0.999)
+    yield model
+
+
+def save_backbone(model: Denoiser, autoencoder: AutoencoderKL, scale: float, folder: Path) -> None:
+    """Write the diffusers folder, fp16 safetensors, that `StableDiffusionPipeline.from_pretrained` loads."""
+    autoencoder.register_to_config(scaling_factor=scale)
+    pipeline = StableDiffusionPipeline(
+        vae=autoencoder,
+        unet=model.unet,
+        text_encoder=model.text_encoder,
+        tokenizer=backbone_tokenizer(),
+        scheduler=new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
+    pipeline.to(dtype=torch.float32)

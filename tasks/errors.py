@@ -1,0 +1,5 @@
+"""What a user can get wrong about sequences, concepts and pictures."""
+
+
+class TaskError(ValueError):
+    """A sequence, concept or picture cannot be had as asked; the message is one line that says what, where and how to mend it."""
