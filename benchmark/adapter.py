@@ -70,8 +70,7 @@ class LoraAdapter:
             layer.scaling[PEFT_NAME] = self.scaling  # peft wants a whole alpha
             for mine, theirs in ((self.A, layer.lora_A), (self.B, layer.lora_B)):
                 factor = theirs[PEFT_NAME].float()  # trained in fp32, whatever the base is held in
-                assert isinstance(factor, nn.Linear)
-                mine[name] = factor.weight
+                mine[name] = factor.get_parameter("weight")
         self.reset()
 
     def past(self, name: str) -> Tensor:

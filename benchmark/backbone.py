@@ -135,8 +135,7 @@ class Backbone:
     @property
     def token_table(self) -> Tensor:
         """The text encoder's own token embeddings (vocabulary, d)."""
-        table: Tensor = self.text_encoder.get_input_embeddings().weight.detach()  # type: ignore[assignment]  # Embedding
-        return table
+        return self.text_encoder.get_input_embeddings().get_parameter("weight").detach()
 
     @cached_property
     def _prompts(self) -> PromptEncoder:

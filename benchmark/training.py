@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cat_bench.benchmark.adapter import LoraAdapter, Mode
 from cat_bench.benchmark.backbone import Backbone
-from cat_bench.benchmark.device import Precision, autocast, compute_dtype
+from cat_bench.benchmark.device import Precision, autocast, compute_dtype, training_attention
 from cat_bench.benchmark.errors import TrainingError
 from cat_bench.benchmark.prompts import word
 from cat_bench.benchmark.seeds import generator
@@ -162,7 +162,8 @@ class _Predictor:
         return {name: answers[name] for name in queries}
 
     def _forward(self, mode: Mode, noisy: Tensor, times: Tensor, context: Tensor) -> Tensor:
-        unet, cast = self.backbone.unet, compute_dtype(self.precision)
-        with swapped(self.casts), self.adapter.use(mode, cast), autocast(self.backbone.device, self.precision):
+        unet, device, cast = self.backbone.unet, self.backbone.device, compute_dtype(self.precision)
+        kernel = training_attention(device, self.precision, noisy.shape[-2] * noisy.shape[-1])
+        with swapped(self.casts), self.adapter.use(mode, cast), autocast(device, self.precision), kernel:
             predicted: Tensor = unet(noisy.to(self.dtype), times, context.to(self.dtype), return_dict=False)[0]
         return predicted.float()

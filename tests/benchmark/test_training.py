@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cat_bench.benchmark.adapter import LoraAdapter
 from cat_bench.benchmark.backbone import Backbone
+from cat_bench.benchmark.determinism import deterministic
 from cat_bench.benchmark.errors import TrainingError
 from cat_bench.benchmark.seeds import generator
 from cat_bench.benchmark.training import Step, train
@@ -176,7 +177,8 @@ def test_stopped_between_concepts_and_continued_is_the_same_bit_for_bit(
     tiny: Backbone, toy_concepts: Any, learns_token: bool, precision: Any
 ) -> None:
     def stage(adapter: LoraAdapter, concept: Any) -> list[float]:
-        return [s.loss for s in train(tiny, adapter, Merge(QUICK), concept, QUICK, seed=5, precision=precision)]
+        with deterministic(threads=1):
+            return [s.loss for s in train(tiny, adapter, Merge(QUICK), concept, QUICK, seed=5, precision=precision)]
 
     through = make(tiny, QUICK, learns_token)
     stage(through, toy_concepts[0])
