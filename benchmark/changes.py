@@ -23,7 +23,7 @@ def set_aside_changed(plan: Plan, library: Library) -> Iterator[events.Message]:
     planned = {stage.place: stage for stage in (plan.base, *(s for cell in plan.cells for s in cell.stages))}
     mine = {cell.folder for cell in plan.cells}
     moved: Counter[tuple[str, str]] = Counter()
-    for record_path in sorted(plan.folder.glob(f"*/order*-seed*/*/{RECORD}")) + [plan.base.place / RECORD]:
+    for record_path in [*sorted(plan.folder.glob(f"*/order*-seed*/*/{RECORD}")), plan.base.place / RECORD]:
         place = record_path.parent
         if place.name.startswith(".") or not place.is_dir() or (record := read_json(record_path)) is None:
             continue

@@ -41,7 +41,7 @@ def mark_complete(plan: Plan, spec: RunSpec) -> None:
 
 
 def is_complete(folder: Path, spec: RunSpec, sequence: Sequence) -> bool:
-    """Whether this very specification was finished here, nothing that it depends on was touched since, and all is there.
+    """Whether this very specification was finished here, nothing it depends on was touched since, and all is there.
 
     False only means that the plan must be made to know: the answer never replaces a stage's own key.
     """

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cat_bench.benchmark.errors import RunError
 from numpy.typing import NDArray
+
+from cat_bench.benchmark.errors import RunError
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:

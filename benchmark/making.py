@@ -41,7 +41,7 @@ def make_stage(
         work.open()
         yield from _fill(plan, cell, stage, spec, engine, library, work)
         work.publish(_record(plan, cell, stage, work))
-    made = "made" if "computed" in work.notes else "shared"
+    made: events.Origin = "made" if "computed" in work.notes else "shared"
     if stage.place.exists():
         library.clear(stage.place, stage.keys)
     work.move()
@@ -74,7 +74,6 @@ def _fill(
     if not work.has(EMBEDDINGS):
         if donor := _take(library, work, "embeddings_key", IMAGES, EMBEDDINGS):
             work.note(sample_seconds=donor["seconds"]["sample"], sample_shared=True)
-            yield events.Sampling(len(stage.items), len(stage.items))
         else:
             donor = _take(library, work, "samples_key", IMAGES)
             before = donor["seconds"]["sample"] if donor else work.notes.get("sample_seconds", 0.0)

@@ -86,7 +86,7 @@ class Plan:
 
 
 def configure(spec: RunSpec, name: str, backbone: str) -> tuple[type[Method], Method.Config]:
-    """A method's class and its resolved settings. Raises MethodError, or SpecError for a name that cannot be a folder."""
+    """A method's class and its resolved settings. Raises MethodError, or SpecError for a name a run needs itself."""
     if name in RESERVED:
         raise SpecError(f"method {name!r}: this name is taken by a folder of every run; rename the method")
     cls = methods.get(name)

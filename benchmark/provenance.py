@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -76,10 +77,8 @@ def _processor() -> str:
 
 def reset_peak_memory() -> None:
     """Start measuring anew, where the system can (Linux, CUDA); elsewhere the peak is the whole process's."""
-    try:
+    with suppress(OSError):  # a container may forbid it: peaks are then since the process's start, an upper bound
         _CLEAR.write_text("5", encoding="ascii")
-    except OSError:
-        pass  # a container may forbid it: peaks are then of the process since its start, which is an upper bound
     if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -39,7 +39,9 @@ def torch_engine(spec: RunSpec) -> AbstractContextManager[Engine]:
     return TorchEngine(spec)
 
 
-def run(spec: RunSpec, runs: Path, name: str | None = None, opener: Opener = torch_engine) -> Iterator[events.Event]:
+def run(
+    spec: RunSpec, runs: Path, name: str | None = None, opener: Opener = torch_engine
+) -> Generator[events.Event, None, None]:
     """Run what is not done yet. Nothing is written before the specification is known to make sense.
 
     Raises RunError, SpecError, TaskError, MethodError or BackboneError for what the user can mend; a cell that fails is
@@ -47,6 +49,7 @@ def run(spec: RunSpec, runs: Path, name: str | None = None, opener: Opener = tor
     finished is kept, and the same call goes on from there.
     """
     sequence = load_sequence(spec.sequence)
+    sequence.check()
     spec = spec.model_copy(update={"sequence": sequence.id})  # it may have been a path
     for method in spec.methods:
         if method not in methods.names():
@@ -106,14 +109,14 @@ def _run(
             (cell.folder / CELL).unlink(missing_ok=True)
             for stage in cell.stages:
                 yield from make_stage(plan, cell, stage, spec, engine, library, index)
-        except (KeyboardInterrupt, GeneratorExit):
-            _end_cell(cell.folder, plan.protocol, "interrupted", "stopped from outside; the same command goes on")
-            raise
         except Exception as error:
             if disk_trouble(error, folder):
                 raise
             status, reason = _verdict(error)
             (cell.folder / ERROR).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        except BaseException:  # Ctrl-C, a signal, or a caller that has seen enough
+            _end_cell(cell.folder, plan.protocol, "interrupted", "stopped from outside; the same command goes on")
+            raise
         else:
             (cell.folder / ERROR).unlink(missing_ok=True)
             ok += 1

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from cat_bench.benchmark.engine import Engine
 from cat_bench.benchmark.files import read_arrays, read_json, sync, write_arrays, write_bytes, write_json
 from cat_bench.benchmark.plan import Item, Plan, StagePlan, reference_texts
 from cat_bench.benchmark.stage import EMBEDDINGS, SCORES
 from cat_bench.results.records import write_scores
 from cat_bench.results.scores import score_base, score_real, score_stage
-from numpy.typing import NDArray
-from PIL import Image
 
 REFERENCES = "references"
 _RECORD = "references.json"

@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from cat_bench.benchmark.errors import SpecError
 from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from cat_bench.benchmark.errors import SpecError
 
 METHODS = ("lora", "cat", "merge", "ortho", "magmax", "clora")
 

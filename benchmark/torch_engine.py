@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+from torch import Tensor
+
 from cat_bench.benchmark.adapter import LoraAdapter
 from cat_bench.benchmark.backbone import Backbone
 from cat_bench.benchmark.determinism import deterministic
@@ -26,9 +30,6 @@ from cat_bench.benchmark.seeds import generator, stream
 from cat_bench.benchmark.spec import RunSpec
 from cat_bench.benchmark.training import train
 from cat_bench.methods.base import Method
-from numpy.typing import NDArray
-from safetensors.torch import load, save
-from torch import Tensor
 
 
 class TorchEngine:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from cat_bench.benchmark.engine import Pictures
 from cat_bench.benchmark.events import Learning
 from cat_bench.benchmark.files import write_arrays
 from cat_bench.benchmark.plan import CellPlan, StagePlan
 from cat_bench.benchmark.spec import RunSpec
-from numpy.typing import NDArray
-from PIL import Image
 
 SIZE = 8
 
@@ -74,6 +75,9 @@ class FakeSequence:
     def fingerprint(self) -> str:
         return hashlib.sha256(repr((self.concepts, dict(self.preservation))).encode()).hexdigest()
 
+    def check(self) -> None:
+        """Nothing is shipped."""
+
     def ordered(self, order: int) -> tuple[FakeConcept, ...]:
         turn = order % len(self.concepts)
         return self.concepts[turn:] + self.concepts[:turn]
@@ -81,7 +85,7 @@ class FakeSequence:
 
 @dataclass
 class FakeEngine:
-    """Computes like a model would: each result is a function of the earlier adapter's bytes, the prompt and the seed."""
+    """Like a model, each result is a function of the earlier adapter's bytes, the prompt and the seed."""
 
     spec: RunSpec
     calls: list[str] = field(default_factory=list)
@@ -117,7 +121,9 @@ class FakeEngine:
         if stage.concept.id in self.fail:
             raise self.fail[stage.concept.id]
         settings = cell.config.model_dump_json()
-        write_arrays(target, {"A": numbers(before, stage.concept.id, cell.cell.method, settings, cell.cell.seed, shape=(4,))})
+        write_arrays(
+            target, {"A": numbers(before, stage.concept.id, cell.cell.method, settings, cell.cell.seed, shape=(4,))}
+        )
         return {"trainable_parameters": 4, "bytes_carried": target.stat().st_size, "delta_norm": 1.0}
 
     def sample(

@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from run_fakes import FakeConcept, FakeEngine, FakeSequence, tables
+
 from cat_bench.benchmark import runner
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.events import CellEnded, Ended, Event, Message, Planned, StageEnded
 from cat_bench.benchmark.lock import locked
 from cat_bench.benchmark.spec import RunSpec, resolve
 from cat_bench.results.records import read_scores
-from run_fakes import FakeConcept, FakeEngine, FakeSequence, tables
 
 SPEC = {"sequence": "letters3", "methods": ("lora", "cat"), "images_per_prompt": 2}
 FIVE = FakeSequence("letters5", (*FakeSequence().concepts, FakeConcept("dan"), FakeConcept("eve")))
@@ -87,9 +88,7 @@ def test_another_run_shares_the_beginning_by_hard_links(tmp_path: Path) -> None:
     assert [c for c in engine.calls if c.startswith("learn")] == [
         f"learn {method}/order0-seed0 {concept}" for method in ("lora", "cat") for concept in ("dan", "eve")
     ]
-    one, other = (
-        tmp_path / f"{name}/cat/order0-seed0/03-cy/images/ada/00-0.png" for name in ("letters3", "letters5")
-    )
+    one, other = (tmp_path / f"{name}/cat/order0-seed0/03-cy/images/ada/00-0.png" for name in ("letters3", "letters5"))
     assert one.samefile(other)
     alone = tmp_path / "alone"
     go(alone, sequence="letters5")
@@ -167,7 +166,7 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path) -> None
 
 def test_a_full_disk_stops_with_one_line_and_the_run_goes_on_later(tmp_path: Path) -> None:
     full = FakeEngine(RunSpec(), fail={"bob": OSError(errno.ENOSPC, "No space left on device")})
-    with pytest.raises(RunError, match="no space left on the disk of .*letters3: free some") as caught:
+    with pytest.raises(RunError, match=r"no space left on the disk of .*letters3: free some") as caught:
         go(tmp_path, full)
     assert "\n" not in str(caught.value)
     events = go(tmp_path)
@@ -193,9 +192,8 @@ def test_a_file_in_the_way_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_the_second_process_says_so_and_stops(tmp_path: Path) -> None:
     (tmp_path / "letters3").mkdir()
-    with locked(tmp_path / "letters3"):
-        with pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
-            go(tmp_path)
+    with locked(tmp_path / "letters3"), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
+        go(tmp_path)
     assert isinstance(go(tmp_path)[-1], Ended)
 
 

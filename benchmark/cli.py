@@ -1,0 +1,242 @@
+"""The command line. Heavy imports are inside the commands, so that --help answers at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Runs = Annotated[Path, typer.Option("--runs", help="Folder in which runs lie.", metavar="FOLDER")]
+Text = Annotated[str | None, typer.Option()]
+
+app = typer.Typer(
+    name="cat-bench",
+    help="A continual personalization benchmark for text-to-image diffusion models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    methods = "methods"
+    sequences = "sequences"
+    backbones = "backbones"
+    metrics = "metrics"
+
+
+@app.command()
+def run(
+    sequence: Annotated[str | None, typer.Option(help="Name or TOML file of a sequence.  [default: faces5]")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="A method; again or with commas for more.  [default: the six shipped]")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="Name, diffusers folder or owner/name.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Training seeds: 0 or 0,1,2 or 0-4.  [default: 0]")] = None,
+    orders: Annotated[str | None, typer.Option(help="Orders of the concepts; 0 is as written.  [default: 0]")] = None,
+    images: Annotated[int | None, typer.Option(help="Images for each evaluation prompt.")] = None,
+    preservation_images: Annotated[int | None, typer.Option(help="Images for each preservation prompt.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="dpm++ or ddim.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images sampled at once.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cuda, cpu or mps.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 is one per core.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A method's setting: cat.weight=6, clora.preset=paper; steps=50: of all methods."),
+    ] = None,
+    spec: Annotated[Path | None, typer.Option(help="TOML file with settings; flags override it.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.  [default: the sequence]")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Run methods on a sequence. The same command again goes on where it stopped."""
+    from cat_bench.benchmark.flags import numbers, overrides, words
+    from cat_bench.benchmark.spec import read_spec, resolve
+
+    drawn = {"name": sampler, "steps": steps, "guidance": guidance, "batch": batch}
+    flags: dict[str, Any] = {
+        "sequence": sequence,
+        "methods": words(method),
+        "backbone": backbone,
+        "images_per_prompt": images,
+        "seeds": numbers(seeds, "--seeds"),
+        "orders": numbers(orders, "--orders"),
+        "preservation_images": preservation_images,
+        "precision": precision,
+        "device": device,
+        "threads": threads,
+        "sampler": {key: value for key, value in drawn.items() if value is not None},
+    }
+    layers = [read_spec(spec) if spec else {}, {key: value for key, value in flags.items() if value is not None}]
+    resolved = resolve(*layers)
+    resolved = resolve(*layers, {"overrides": overrides(set_ or [], resolved.methods)})
+    raise typer.Exit(_run(resolved, runs, name))
+
+
+def _run(spec: Any, runs: Path, name: str | None) -> int:
+    from contextlib import closing
+
+    from rich.console import Console
+
+    from cat_bench.benchmark.events import Ended, Planned, StageEnded
+    from cat_bench.benchmark.progress import Display
+    from cat_bench.benchmark.runner import run as start
+
+    stages = ready = 0
+    ended: Ended | None = None
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with Display(Console(stderr=True)) as display, closing(start(spec, runs, name)) as events:
+            for event in events:
+                display.show(event)
+                if isinstance(event, Planned):
+                    stages, ready = event.stages, event.ready
+                elif isinstance(event, StageEnded) and event.cell is not None and event.origin != "ready":
+                    ready += 1
+                elif isinstance(event, Ended):
+                    ended = event
+    except KeyboardInterrupt:
+        kept = f"{ready} of {stages} stages are finished and kept; " if stages else ""
+        typer.echo(f"interrupted: {kept}to go on, repeat: {_command()}", err=True)
+        return 130
+    assert ended is not None
+    _summary(Console(), ended.folder)
+    if ended.troubled:
+        typer.echo(
+            f"{ended.troubled} of {ended.ok + ended.troubled} cells have no result; repeat to try them again",
+            err=True,
+        )
+    return 1 if ended.troubled else 0
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _summary(console: Console, folder: Path) -> None:
+    from rich.table import Table
+
+    from cat_bench.results.errors import ResultError
+    from cat_bench.results.tables import summary_table
+
+    try:
+        found = summary_table(folder)
+    except ResultError as error:
+        typer.echo(str(error), err=True)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", caption=found.note, caption_justify="left")
+    for number, column in enumerate(found.columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in found.rows:
+        table.add_row(*(f"[bold]{entry.text}[/]" if entry.mark else entry.text for entry in row))
+    console.print(table)
+    report = folder / "report" / "report.html"
+    if report.is_file() and report.stat().st_mtime >= (folder / "run.json").stat().st_mtime:
+        typer.echo(f"report: {report}")
+    else:
+        typer.echo(f"tables, plots and image grids: cat-bench report {folder} (writes {report})")
+
+
+@app.command()
+def report(
+    run: Annotated[str | None, typer.Argument(help="Name or folder of a run.  [default: the latest]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write.  [default: report/ in the run's folder]")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write tables, plots, image grids and one HTML file of a run."""
+    from cat_bench.benchmark.files import plain_errors
+    from cat_bench.benchmark.listing import find_run
+
+    folder = find_run(run, runs)
+    from cat_bench.results.report import write_report
+
+    with plain_errors(out or folder):
+        paths = write_report(folder, out)
+    typer.echo(f"report: {paths.html}")
+
+
+@app.command("list")
+def list_(what: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """List methods, sequences, backbones or metrics."""
+    from rich.console import Console
+
+    from cat_bench.benchmark.listing import LISTS
+
+    Console().print(LISTS[what.value](), highlight=False, markup=False)
+
+
+@app.command()
+def show(
+    run: Annotated[str | None, typer.Argument(help="Name or folder of a run.  [default: the latest]")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show a run's settings and the state of its cells."""
+    from rich.console import Console
+
+    from cat_bench.benchmark.listing import find_run, show_run
+
+    folder = find_run(run, runs)
+    console = Console()
+    console.print(f"[bold]{folder}[/]", highlight=False)
+    for table in show_run(folder):
+        console.print(table, highlight=False)
+
+
+@app.command()
+def doctor(runs: Runs = Path("runs")) -> None:
+    """Look whether everything is there that a run needs."""
+    from cat_bench.benchmark.doctor import examine
+
+    troubles = 0
+    for finding in examine(runs):
+        troubles += finding.trouble is not None
+        mend = f"  → {finding.trouble}" if finding.trouble else ""
+        typer.echo(f"{'!!' if mend else 'ok'}  {finding.what}: {finding.found}{mend}")
+    raise typer.Exit(1 if troubles else 0)
+
+
+def main() -> None:
+    """The console script: user errors are one line on stderr and exit code 2; Ctrl-C is 130."""
+    try:
+        code = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        code = _explain(error)
+        if code is None:
+            raise
+    sys.exit(code or 0)
+
+
+def _explain(error: Exception) -> int | None:
+    """Say what the user can mend, in one line; None if the error is the program's own."""
+    if type(error).__name__ == "Abort":
+        return 130
+    usage = getattr(error, "format_message", None)  # the command line's own errors: unknown options and the like
+    if usage is not None:
+        typer.echo(f"cat-bench: {' '.join(usage().split())} (cat-bench --help shows what there is)", err=True)
+        return 2
+    own = any(cls.__module__.startswith("cat_bench.") for cls in type(error).__mro__)
+    if isinstance(error, ValueError) and own:
+        typer.echo(f"cat-bench: {' '.join(str(error).split())}", err=True)
+        return 2
+    return None

@@ -1,0 +1,50 @@
+"""What is written on the command line, as settings."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from cat_bench.benchmark.errors import SpecError
+
+
+def words(given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names given one by one or with commas; None if none were."""
+    if not given:
+        return None
+    return tuple(word.strip() for text in given for word in text.split(",") if word.strip())
+
+
+def numbers(given: str | None, flag: str) -> tuple[int, ...] | None:
+    """`0`, `0,1,2` or `0-4` (both ends belong to it). Raises SpecError."""
+    if given is None:
+        return None
+    found: list[int] = []
+    for part in given.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
+            raise SpecError(f"{flag} {given!r}: give numbers such as 0 or 0,1,2 or 0-4")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(found)
+
+
+def overrides(given: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`method.key=value`, or `key=value` for all methods, values as in TOML (a bare word is text). Raises SpecError."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        method, _, key = name.strip().rpartition(".")
+        if not equals or not key:
+            raise SpecError(f"--set {text!r}: give METHOD.KEY=VALUE, such as cat.weight=6")
+        for one in (method,) if method else methods:
+            found.setdefault(one, {})[key] = _value(value.strip())
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,137 @@
+"""What there is to choose from, and what a run holds, as tables for the console."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.table import Table
+
+from cat_bench.benchmark.completion import CELL, RUN
+from cat_bench.benchmark.errors import RunError
+from cat_bench.benchmark.files import read_json
+from cat_bench.benchmark.stage import RECORD, whole
+
+
+def list_methods() -> Table:
+    """Methods by name, found without importing them."""
+    from cat_bench.methods.registry import methods
+
+    table = _table("method", "what it is", "where it is")
+    for entry in methods.entries():
+        table.add_row(entry.name, entry.summary, entry.where)
+    return table
+
+
+def list_sequences() -> Table:
+    """The sequences that ship with the package."""
+    from cat_bench.tasks.sequence import load_sequence, sequence_names
+
+    table = _table("sequence", "title", "concepts", "licence")
+    for name in sequence_names():
+        sequence = load_sequence(name)
+        concepts = ", ".join(concept.id for concept in sequence.concepts)
+        table.add_row(f"{sequence.id}", sequence.title, concepts, sequence.license)
+    return table
+
+
+def list_backbones() -> Table:
+    """The backbones that ship with the package; any diffusers folder of Stable Diffusion's layout will do as well."""
+    from cat_bench.benchmark.folders import backbone_names, find_backbone, metric_for
+
+    table = _table("backbone", "scored with", "where it is")
+    for name in backbone_names():
+        folder = find_backbone(name)[1]
+        table.add_row(name, Path(metric_for(folder)).name, str(folder))
+    table.add_row("FOLDER", "its neighbour FOLDER-clip, else CLIP ViT-B/32", "any Stable Diffusion pipeline")
+    table.add_row("OWNER/NAME", "CLIP ViT-B/32", "on the Hugging Face Hub")
+    return table
+
+
+def list_metrics() -> Table:
+    """The declared metrics."""
+    from cat_bench.results.metrics import METRICS
+
+    table = _table("metric", "title", "better", "scale", "formula")
+    for metric in METRICS.values() if isinstance(METRICS, dict) else METRICS:
+        table.add_row(metric.id, metric.title, metric.arrow, metric.scale, metric.formula)
+    return table
+
+
+LISTS: dict[str, Callable[[], Table]] = {
+    "methods": list_methods,
+    "sequences": list_sequences,
+    "backbones": list_backbones,
+    "metrics": list_metrics,
+}
+
+
+def find_run(run: str | None, runs: Path) -> Path:
+    """The folder of a run: a path, a name under `runs`, or the latest one. Raises RunError."""
+    if run is None:
+        made = [path.parent for path in runs.glob(f"*/{RUN}")]
+        if not made:
+            raise RunError(f"there is no run in {runs}: `cat-bench run` makes one, or say where with --runs")
+        return max(made, key=lambda folder: (folder / RUN).stat().st_mtime)
+    for folder in (runs / run, Path(run)):
+        if (folder / RUN).is_file():
+            return folder
+    there = ", ".join(sorted(path.parent.name for path in runs.glob(f"*/{RUN}"))) or "none"
+    raise RunError(f"there is no run {run!r} in {runs} (there: {there}), nor is it a run's folder")
+
+
+def show_run(folder: Path) -> list[Table]:
+    """A run's settings and the state of its cells."""
+    record = read_json(folder / RUN) or {}
+    facts = _table("", "")
+    facts.show_header = False
+    spec = record.get("spec", {})
+    for key, value in spec.items():
+        facts.add_row(key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+    facts.add_row("computed on", ", ".join(f"{key} {value}" for key, value in record.get("computed", {}).items()))
+    facts.add_row("started", str(record.get("started")))
+    facts.add_row("finished", str(record.get("finished") or "not yet"))
+    facts.add_row("spec hash", str(record.get("spec_hash"))[:16])
+    for package in ("cat-bench", "torch", "diffusers", "peft"):
+        facts.add_row(package, str(record.get("versions", {}).get(package)))
+    git = record.get("git")
+    if git:
+        facts.add_row("commit", f"{git['commit'][:12]}{' + changes' if git['dirty'] else ''}")
+
+    cells = _table("cell", "status", "stages", "seconds", "reason")
+    wanted = len(record.get("sequence", {}).get("concepts", ()))
+    for path in cell_folders(folder, spec):
+        state = read_json(path / CELL) or {"status": "missing" if not path.is_dir() else "interrupted", "reason": None}
+        stages = [stage for stage in map(whole, _stages(path)) if stage]
+        seconds: Counter[str] = Counter()
+        for stage in stages:
+            seconds.update(stage["seconds"])
+        name = str(path.relative_to(folder))
+        total = f"{sum(seconds.values()):.0f}" if stages else ""
+        cells.add_row(name, state["status"], f"{len(stages)}/{wanted}", total, state["reason"] or "")
+    return [facts, cells]
+
+
+def cell_folders(folder: Path, spec: dict[str, list[str]]) -> list[Path]:
+    """The run's planned cells, then others that lie in its folder."""
+    planned = [
+        folder / method / f"order{order}-seed{seed}"
+        for method in spec.get("methods", ())
+        for seed in spec.get("seeds", ())
+        for order in spec.get("orders", ())
+    ]
+    found = sorted(path for path in folder.glob("*/order*-seed*") if re.fullmatch(r"order\d+-seed\d+", path.name))
+    return list(dict.fromkeys([*planned, *found]))
+
+
+def _stages(cell: Path) -> list[Path]:
+    return sorted(path.parent for path in cell.glob(f"[0-9]*/{RECORD}"))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
