@@ -77,6 +77,14 @@ class Denoiser(nn.Module):
             )
         )
 
+    @classmethod
+    def load(cls, unet: Path, text_encoder: Path) -> Denoiser:
+        """From the folders its two models were saved to."""
+        model = cls(backbone_tokenizer())
+        model.unet = UNet2DConditionModel.from_pretrained(unet, use_safetensors=True)
+        model.text_encoder = CLIPTextModel.from_pretrained(text_encoder, use_safetensors=True)
+        return model
+
     def forward(self, noisy: torch.Tensor, times: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Predicted v (n, 16, 8, 8) for noisy latents, time steps (n,) and token ids (n, CONTEXT)."""
         context = self.text_encoder(tokens).last_hidden_state
