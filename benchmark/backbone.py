@@ -135,7 +135,8 @@ class Backbone:
     @property
     def token_table(self) -> Tensor:
         """The text encoder's own token embeddings (vocabulary, d)."""
-        return self.text_encoder.get_input_embeddings().get_parameter("weight").detach()
+        table: Tensor = self.text_encoder.get_input_embeddings().get_parameter("weight").detach()
+        return table
 
     @cached_property
     def _prompts(self) -> PromptEncoder:
@@ -153,8 +154,9 @@ class Backbone:
         if wrong is not None:
             raise BackboneError(f"images must be {side}×{side} pixels for {self.id}; one is {wrong[0]}×{wrong[1]}")
         pixels = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
-        batches = (torch.from_numpy(pixels) / 127.5 - 1).permute(0, 3, 1, 2).split(8)  # 8: 512 px fit a small GPU
-        means = [self.vae.encode(batch.contiguous().to(self.device)).latent_dist.mean for batch in batches]
+        scaled = (torch.from_numpy(pixels) / 127.5 - 1).permute(0, 3, 1, 2).contiguous()
+        batches = [scaled[start : start + 8].to(self.device) for start in range(0, len(scaled), 8)]  # fits a small GPU
+        means = [self.vae.encode(batch).latent_dist.mean for batch in batches]
         return (torch.cat(means) - self._shift) * float(self.vae.config.scaling_factor)
 
     @torch.no_grad()

@@ -83,7 +83,7 @@ def train(
                 + (" or use precision fp32" if precision != "fp32" else "")
             )
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(adapter.parameters(), config.max_grad_norm)
         optimiser.step()
         yield Step(step + 1, config.steps, value)
