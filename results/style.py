@@ -137,7 +137,8 @@ class Plot:
         text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         for color, variable in _INLINE.items():
             text = text.replace(color, variable)
-        text = re.sub(r'\bid="', f'id="{self.name}-', text)
+        used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', text))
+        text = re.sub(r' id="([^"]*)"', lambda m: f' id="{self.name}-{m[1]}"' if m[1] in used else "", text)
         text = text.replace('href="#', f'href="#{self.name}-').replace("url(#", f"url(#{self.name}-")
         width = re.search(r' width="([\d.]+)pt"', text)
         size = f"max-width: {float(width[1]) * 1.3:.0f}px" if width else ""

@@ -115,13 +115,13 @@ def summarise(run: Run) -> Summary:
     missing = run.base_reason or "not scored"
     floor = Subject("floor", run.floor(), run.concepts, (run.base_info,) if run.base_info else ())
     ceiling = Subject("ceiling", run.ceiling(), run.concepts)
-    rows = [_row(BASE, "floor", [floor], 1, declared, missing)]
+    rows = [_row(BASE, "floor", [floor] if len(floor.scores) else [], 1, declared, missing)]
     for method in run.methods:
         cells = run.of(method)
         subjects = [subject(run, cell) for cell in cells if run.complete(cell)]
         why = next((f"{cell.status}: {cell.reason}" for cell in cells if not run.complete(cell)), "no cells")
         rows.append(_row(method, "method", subjects, len(cells), declared, why))
-    rows.append(_row(REAL, "ceiling", [ceiling], 1, declared, missing))
+    rows.append(_row(REAL, "ceiling", [ceiling] if len(ceiling.scores) else [], 1, declared, missing))
     return Summary(declared, tuple(rows))
 
 

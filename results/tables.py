@@ -77,10 +77,10 @@ def gaps(summary: Summary, chosen: Sequence[Figure]) -> tuple[str, ...]:
     for row in summary.rows:
         for figure in chosen:
             if reason := row.values[figure.id].reason:
-                found.setdefault((row.title, reason), []).append(figure.short)
+                found.setdefault((row.title, reason), []).append(figure.id)
     lines = []
     for (title, reason), lacking in found.items():
-        what = "all figures" if len(lacking) == len(chosen) else ", ".join(dict.fromkeys(lacking))
+        what = "all figures" if len(lacking) == len(chosen) else ", ".join(lacking)
         lines.append(f"{title}, {what}: {reason}")
     return tuple(lines)
 

@@ -116,6 +116,9 @@ def _scatter(axes: Axes, run: Run, summary: Summary, x: str, y: str) -> None:
             dot: dict[str, Any] = {"color": s.color, "marker": s.marker, "markersize": 9, "markeredgecolor": "white"}
             axes.errorbar(a.mean, b.mean, xerr=a.std, yerr=b.std, linestyle="none", **dot, **bars)
     axes.margins(0.10)
+    if y.startswith("concept_accuracy"):  # equal accuracies must not look far apart
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, high - 0.2), high if high - low > 0.2 else min(high, 1.03))
     for row, style in ((summary.rows[0], FLOOR), (summary.rows[-1], CEILING)):
         _bound(axes, row.values[x].mean, row.role, style, vertical=True)
         _bound(axes, row.values[y].mean, row.role, style, vertical=False)

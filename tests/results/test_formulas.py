@@ -1,0 +1,103 @@
+"""The formulas against hand-worked numbers, brute-force loops and scipy."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist, pdist
+from scipy.stats import entropy, hmean
+
+from cat_bench.results import formulas
+from cat_bench.results.errors import ResultError
+
+
+@pytest.fixture
+def sets() -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(3)
+    return draw.normal(size=(7, 16)) + 1.0, draw.normal(size=(5, 16)) + 0.5
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def test_clip_i_is_the_mean_over_all_pairs(sets: tuple[np.ndarray, np.ndarray]) -> None:
+    x, r = sets
+    loops = [np.mean([cosine(a, b) for b in r]) for a in x]
+    np.testing.assert_allclose(formulas.clip_i(x, r), loops, rtol=1e-12)
+
+
+def test_clip_i_left_out_never_compares_an_image_with_itself(sets: tuple[np.ndarray, np.ndarray]) -> None:
+    r = sets[1]
+    loops = [np.mean([cosine(a, b) for j, b in enumerate(r) if j != i]) for i, a in enumerate(r)]
+    np.testing.assert_allclose(formulas.clip_i_left_out(r), loops, rtol=1e-12)
+
+
+def test_clip_t_pairs_rows(sets: tuple[np.ndarray, np.ndarray]) -> None:
+    x, t = sets[0], sets[0][::-1]
+    np.testing.assert_allclose(formulas.clip_t(x, t), [cosine(a, b) for a, b in zip(x, t, strict=True)], rtol=1e-12)
+    with pytest.raises(ResultError, match="row by row"):
+        formulas.clip_t(x, t[:3])
+
+
+def test_concept_accuracy_by_hand() -> None:
+    references = {"a": np.array([[1.0, 0.1], [1.0, -0.1]]), "b": np.array([[0.0, 2.0]])}
+    images = np.array([[5.0, 1.0], [1.0, 5.0], [1.0, 1.0]])  # a's, b's, and one in the middle: a tie is wrong
+    assert formulas.concept_accuracy(images, references, "a").tolist() == [1.0, 0.0, 0.0]
+    assert formulas.concept_accuracy(images, references, "b").tolist() == [0.0, 1.0, 0.0]
+    with pytest.raises(ResultError, match="no references"):
+        formulas.concept_accuracy(images, references, "c")
+
+
+def test_concept_accuracy_left_out_against_loops() -> None:
+    draw = np.random.default_rng(1)
+    references = {c: draw.normal(size=(6, 8)) + draw.normal(size=8) for c in "abc"}
+    for name, rows in references.items():
+        loops = [
+            formulas.concept_accuracy(rows[i : i + 1], {**references, name: np.delete(formulas.unit(rows), i, 0)}, name)
+            for i in range(6)
+        ]
+        np.testing.assert_array_equal(formulas.concept_accuracy_left_out(references, name), np.concatenate(loops))
+
+
+def test_mmd_against_scipy_distances(sets: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in sets)
+    kernel = [np.exp(-(d**2) / 200.0).mean() for d in (pdist(x), pdist(y), cdist(x, y))]
+    assert formulas.mmd(*sets) == pytest.approx(1000 * (kernel[0] + kernel[1] - 2 * kernel[2]), rel=1e-6)
+
+
+def test_mmd_is_unbiased() -> None:
+    """The mean over all splits of one set into halves is exactly zero; the biased estimator's is not."""
+    from itertools import combinations
+
+    x = np.random.default_rng(0).normal(size=(6, 4))
+    splits = [(list(s), [i for i in range(6) if i not in s]) for s in combinations(range(6), 3)]
+    assert np.mean([formulas.mmd(x[a], x[b]) for a, b in splits]) == pytest.approx(0.0, abs=1e-9)
+    assert np.isnan(formulas.mmd(x[:1], x))
+
+
+def test_kps_against_scipy(sets: tuple[np.ndarray, np.ndarray]) -> None:
+    x, y = sets[0], sets[0] + 0.3 * sets[0][::-1]
+    cosines = [cosine(a, b) for a, b in zip(x, y, strict=True)]
+    np.testing.assert_allclose(formulas.kps_cosine(x, y), cosines, rtol=1e-12)
+    assert formulas.kps(x, y) == pytest.approx(hmean([(1 + c) / 2 for c in cosines]))
+    assert formulas.kps(x, x) == pytest.approx(1.0)
+    assert formulas.kps(x, -x) == 0.0  # opposite images: one zero makes the harmonic mean zero
+    assert formulas.harmonic_mean([1.0, 0.5]) == pytest.approx(2 / 3)
+
+
+def test_diversity_ends_and_entropy(sets: tuple[np.ndarray, np.ndarray]) -> None:
+    assert formulas.diversity(np.ones((4, 8))) == pytest.approx(1 / 4)
+    assert formulas.diversity(np.eye(4)) == pytest.approx(1.0)
+    unit = formulas.unit(sets[0])
+    eigenvalues = np.linalg.svd(unit / np.sqrt(len(unit)), compute_uv=False) ** 2
+    assert formulas.diversity(sets[0]) == pytest.approx(np.exp(entropy(eigenvalues)) / len(unit))
+
+
+def test_what_cannot_be_embedded_is_nan_not_an_error() -> None:
+    x = np.array([[1.0, 0.0], [np.nan, 1.0], [0.0, 0.0]])
+    assert np.isnan(formulas.clip_i(x, [[1.0, 0.0]])).tolist() == [False, True, True]
+    assert np.isnan(formulas.concept_accuracy(x, {"a": [[1.0, 0.0]], "b": [[0.0, 1.0]]}, "a")).tolist()[1:] == [
+        True,
+        True,
+    ]
+    with pytest.raises(ResultError, match="shape"):
+        formulas.unit(np.ones(3))

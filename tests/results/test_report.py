@@ -1,0 +1,106 @@
+"""The report as a whole: all files, repeatable to the byte, self-contained, and honest about what is missing."""
+
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cat_bench.results.report import ReportPaths, write_report
+from cat_bench.results.store import Run
+
+
+@pytest.fixture(scope="module")
+def report(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
+    return write_report(small_run, tmp_path_factory.mktemp("report"))
+
+
+def test_everything_is_there(report: ReportPaths) -> None:
+    names = {str(path.relative_to(report.folder)) for path in report.folder.rglob("*") if path.is_file()}
+    assert {"report.html", "scores.parquet", "scores.csv", "stages.csv"} <= names
+    assert {"summary.csv", "summary.md", "summary.tex", "R-clip_i.csv", "R-mmd.csv"} <= names
+    for plot in ("curves-clip_i", "heatmap-concept_accuracy", "plasticity-forgetting", "kps-fidelity", "kps", "cost"):
+        assert {f"plots/{plot}.svg", f"plots/{plot}.png"} <= names
+    assert {"grids/grid-comparison.png", "grids/grid-lora.png", "grids/grid-cat.png"} <= names
+
+
+def test_twice_is_byte_identical_and_stale_pictures_go(report: ReportPaths, small_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "grids").mkdir()
+    (tmp_path / "grids" / "grid-gone.png").write_bytes(b"of an earlier report")
+    again = write_report(small_run, tmp_path)
+    first = {p.relative_to(report.folder): p.read_bytes() for p in report.folder.rglob("*") if p.is_file()}
+    second = {p.relative_to(again.folder): p.read_bytes() for p in again.folder.rglob("*") if p.is_file()}
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_page_is_self_contained_and_says_what_failed(report: ReportPaths) -> None:
+    page = report.html.read_text(encoding="utf-8")
+    links = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert [
+        link for link in links if not link.startswith(("data:image/png;base64,", "data:image/jpeg;base64,", "#"))
+    ] == []
+    assert "@import" not in page
+    assert "cat, order 0, seed 1: oom, 1 of 3 stages finished: out of memory at step 12" in page
+    for words in (
+        "floor: base model",
+        "ceiling: real images",
+        "Chaudhry",
+        "prefers-color-scheme",
+        "@media print",
+        "abc123",
+    ):
+        assert words in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for target in re.findall(r"url\(#([^)]+)\)", page):
+        assert target in ids
+
+
+def test_pictures_are_valid(report: ReportPaths) -> None:
+    for path in (*report.plots, *report.grids):
+        if path.suffix == ".svg":
+            ElementTree.fromstring(path.read_text(encoding="utf-8"))
+        else:
+            with Image.open(path) as image:
+                assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_matrix_csv_is_the_long_table_averaged(report: ReportPaths) -> None:
+    scores, table = pd.read_csv(report.scores[1]), pd.read_csv(report.folder / "R-clip_i.csv")
+    line = table[(table["method"] == "lora") & (table["seed"] == 1) & (table["stage"] == 2)].iloc[0]
+    rows = scores.query("method == 'lora' and seed == 1 and stage == 2 and metric == 'clip_i' and concept == 'marivi'")
+    assert line["marivi"] == pytest.approx(rows["value"].mean())
+    assert pd.isna(line["sanora"])
+
+
+def test_grid_enlarges_without_smoothing(report: ReportPaths, small_run: Path) -> None:
+    run = Run.open(small_run)
+    path = run.of("lora")[0].stages[0].image("marivi")
+    assert path is not None
+    with Image.open(path) as small, Image.open(report.folder / "grids" / "grid-lora.png") as grid:
+        tile = np.asarray(small.convert("RGB").resize((128, 128), Image.Resampling.NEAREST))
+        sheet = np.asarray(grid.convert("RGB"))
+    left = sheet.shape[1] - (3 * 134 + 6) + 6
+    assert (sheet[42 + 2 * 134 : 42 + 2 * 134 + 128, left : left + 128] == tile).all()
+
+
+def test_orders_strangers_and_a_run_without_pictures(make_run: Callable[..., Path]) -> None:
+    methods, concepts = ("lora", "my_method"), ("marivi", "tolbek", "sanora")
+    paths = write_report(make_run(methods=methods, concepts=concepts, orders=(0, 1), pictures=False))
+    assert "my_method" in paths.html.read_text(encoding="utf-8")
+
+
+def test_base_alone_gives_a_report(small_run: Path, tmp_path: Path) -> None:
+    for name in ("base", "references"):
+        shutil.copytree(small_run / name, tmp_path / "run" / name)
+    shutil.copy(small_run / "run.json", tmp_path / "run" / "run.json")
+    paths = write_report(tmp_path / "run")
+    page = paths.html.read_text(encoding="utf-8")
+    assert "nothing to plot" in page
+    assert "4 of 4 cells give no figures" in page

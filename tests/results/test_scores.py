@@ -1,0 +1,122 @@
+"""Rows of the long table: what is in them, nulls with reasons, reading back what was written."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cat_bench.results import formulas
+from cat_bench.results.errors import ResultError
+from cat_bench.results.metrics import METRICS, metric, score_base, score_real, score_stage
+from cat_bench.results.records import COLUMNS, frame, read_scores, validate, write_scores
+
+CELL = {"method": "lora", "sequence": "s", "order": 1, "seed": 2}
+draw = np.random.default_rng(5)
+REFERENCES = {c: draw.normal(size=(4, 8)) for c in "ab"}
+TEXTS = {c: draw.normal(size=(3, 8)) for c in "ab"}
+GENERATED = {"a": draw.normal(size=(6, 8))}
+BASE = {"class": draw.normal(size=(4, 8)), "other": draw.normal(size=(4, 8))}
+KEPT = {name: x + 0.2 * draw.normal(size=x.shape) for name, x in BASE.items()}
+
+
+def select(table: pd.DataFrame, name: str, concept: str) -> pd.DataFrame:
+    return table[(table["metric"] == name) & (table["concept"] == concept)]
+
+
+def test_a_stage_has_every_metric_with_prompt_and_image() -> None:
+    table = score_stage(CELL, 1, GENERATED, REFERENCES, TEXTS, KEPT, BASE, preservation_images=2)
+    assert tuple(table.columns) == COLUMNS
+    assert set(table["metric"]) == set(METRICS)
+    assert table[["method", "order", "seed", "stage"]].drop_duplicates().to_numpy().tolist() == [["lora", 1, 2, 1]]
+    rows = select(table, "clip_t", "a")
+    assert rows["prompt"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert rows["image"].tolist() == [0, 1, 0, 1, 0, 1]
+    each = formulas.clip_t(GENERATED["a"], np.repeat(TEXTS["a"], 2, axis=0))
+    np.testing.assert_array_equal(rows["value"], each)
+    assert select(table, "kps_cos", "class")["prompt"].tolist() == [0, 0, 1, 1]
+    both = np.concatenate([formulas.kps_similarity(BASE[s], KEPT[s]) for s in BASE])
+    row = select(table, "kps", "all").iloc[0]
+    assert row["value"] == pytest.approx(formulas.harmonic_mean(both))
+    assert row["n"] == 8
+    assert row["prompt"] == -1
+
+
+def test_floor_compares_different_prompts_only() -> None:
+    table = score_base("s", GENERATED, REFERENCES, TEXTS, BASE, preservation_images=2)
+    x = formulas.unit(BASE["class"])
+    pairs = [(1 + x[i] @ x[j]) / 2 for i in (0, 1) for j in (2, 3)]
+    row = select(table, "kps", "class").iloc[0]
+    assert row["value"] == pytest.approx(formulas.harmonic_mean(pairs))
+    assert row["n"] == 4
+    assert select(table, "kps", "all").iloc[0]["n"] == 28 - 4  # all pairs of 8 images less those of one prompt
+    assert set(table["method"]) == {"base"}
+
+
+def test_ceiling_leaves_each_image_out_and_says_what_it_cannot_know() -> None:
+    table = score_real("s", REFERENCES, ("class",))
+    np.testing.assert_allclose(select(table, "clip_i", "a")["value"], formulas.clip_i_left_out(REFERENCES["a"]))
+    text = select(table, "clip_t", "a").iloc[0]
+    assert pd.isna(text["value"])
+    assert "evaluation prompts" in text["reason"]
+    assert select(table, "kps", "all").iloc[0]["value"] == 1.0
+    captioned = score_real("s", REFERENCES, reference_texts={c: x + 1 for c, x in REFERENCES.items()})
+    assert captioned["value"].notna().all()
+
+
+def test_nulls_have_reasons() -> None:
+    broken = GENERATED["a"].copy()
+    broken[0] = np.nan
+    table = score_stage(CELL, 1, {"a": broken, "b": np.empty((0, 8))}, REFERENCES, TEXTS, {}, {})
+    nulls = table[table["value"].isna()]
+    assert nulls["reason"].notna().all()
+    assert table[table["value"].notna()]["reason"].isna().all()
+    assert set(select(table, "clip_i", "b")["reason"]) == {"no images"}
+    assert select(table, "clip_i", "a")["value"].isna().sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"concepts": {"c": GENERATED["a"]}}, "no references"),
+        ({"concepts": {"a": GENERATED["a"][:5]}}, "5 images for 3 prompts"),
+        ({"base_preservation": {}}, "base model"),
+        ({"base_preservation": {s: x[:2] for s, x in BASE.items()}}, "pair by pair"),
+    ],
+)
+def test_misfits_are_said(changes: dict[str, object], says: str) -> None:
+    arguments = {"concepts": GENERATED, "references": REFERENCES, "texts": TEXTS, "preservation": KEPT}
+    with pytest.raises(ResultError, match=says):
+        score_stage(CELL, 1, **{**arguments, "base_preservation": BASE, **changes})
+
+
+def test_written_tables_come_back_and_repeat_themselves(tmp_path: Path) -> None:
+    table = pd.concat([score_stage(CELL, 1, GENERATED, REFERENCES, TEXTS, KEPT, BASE), score_real("s", REFERENCES)])
+    write_scores(table, tmp_path / "a.parquet")
+    write_scores(table, tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    pd.testing.assert_frame_equal(read_scores(tmp_path / "a.parquet"), validate(table).reset_index(drop=True))
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["a.parquet", "b.parquet"]
+
+
+def test_damaged_and_foreign_tables_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.parquet").write_bytes(b"not parquet")
+    with pytest.raises(ResultError, match=r"bad\.parquet cannot be read"):
+        read_scores(tmp_path / "bad.parquet")
+    table = score_real("s", REFERENCES)
+    with pytest.raises(ResultError, match="newer version"):
+        validate(table.assign(schema_version=99))
+    with pytest.raises(ResultError, match="lacks the columns value"):
+        validate(table.drop(columns="value"))
+    with pytest.raises(ResultError, match="without a reason"):
+        validate(table.assign(reason=None))
+
+
+def test_no_blocks_make_an_empty_table() -> None:
+    assert tuple(frame([]).columns) == COLUMNS
+
+
+def test_unknown_metric_says_what_was_meant() -> None:
+    assert metric("clip_i").arrow == "↑"
+    with pytest.raises(ResultError, match="did you mean 'clip_i'"):
+        metric("clip-i")

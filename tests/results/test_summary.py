@@ -1,0 +1,141 @@
+"""Run folders read and summed up: cells, spread, ties, and everything that can be missing."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cat_bench.results import matrices
+from cat_bench.results.errors import ResultError
+from cat_bench.results.figures import GROUPS, HEADLINE, figures
+from cat_bench.results.store import Run
+from cat_bench.results.summary import Row, Summary, Value, subject, summarise
+from cat_bench.results.tables import group_tables, headline, latex, markdown, summary_table, text_of
+
+
+def test_a_run_is_read_whole(small_run: Path) -> None:
+    run = Run.open(small_run)
+    assert run.sequence == "faces5"
+    assert run.methods == ("lora", "cat")
+    assert [cell.name for cell in run.troubled] == ["cat, order 0, seed 1"]
+    assert run.troubled[0].status == "oom"
+    assert set(run.scores["method"]) == {"base", "real", "lora", "cat"}
+    assert run.reference(run.concepts[0]) is not None
+    assert run.base_image("nobody") is None
+
+
+def test_summary_equals_the_definitions_cell_by_cell(small_run: Path) -> None:
+    run = Run.open(small_run)
+    row = next(r for r in summarise(run).rows if r.name == "lora")
+    squares = [subject(run, cell).matrix("clip_i").to_numpy()[1:] for cell in run.of("lora")]
+    each = [matrices.forgetting(R) for R in squares]
+    value = row.values["clip_i_forgetting"]
+    assert value.mean == pytest.approx(np.mean(each))
+    assert value.std == pytest.approx(np.std(each, ddof=1))
+    assert value.n == 2
+    assert row.values["seconds_train"].mean == pytest.approx(sum(9.5 + 0.1 * t for t in (1, 2, 3)))
+    assert row.values["bytes_carried"].mean == pytest.approx(3.0)
+
+
+def test_floor_and_ceiling_are_in_every_table(small_run: Path) -> None:
+    summary = summarise(Run.open(small_run))
+    for table in (headline(summary), *group_tables(summary)):
+        assert table.roles[0] == "floor"
+        assert table.roles[-1] == "ceiling"
+        assert table.rows[0][0].text == "floor: base model"
+    floor, ceiling = summary.rows[0], summary.rows[-1]
+    assert floor.values["clip_i_average"].mean < ceiling.values["clip_i_average"].mean
+    assert ceiling.values["kps"].mean == 1.0
+    assert floor.values["clip_i_forgetting"] == Value(None, None, 0, "nothing is learned")
+
+
+def test_a_lost_cell_lowers_n_and_is_said(small_run: Path) -> None:
+    table = summary_table(small_run)
+    cat = next(row for row in table.rows if row[0].text == "cat")
+    assert cat[1].text == "1 of 2"
+    assert "±" not in cat[2].text
+    assert table.columns[2].endswith("↑")
+    assert "n = 1" in table.note
+
+
+def test_a_method_without_any_whole_cell_is_shown_with_its_reason(make_run: Callable[..., Path]) -> None:
+    failed = [("clora", 0, 0, "failed", "loss is NaN at step 3")]
+    folder = make_run(methods=("lora", "clora"), concepts=("marivi", "tolbek"), failed=failed, pictures=False)
+    table = summary_table(folder)
+    row = next(row for row in table.rows if row[0].text == "clora")
+    assert {entry.text for entry in row[2:]} == {"–"}
+    assert "clora, all figures: failed: loss is NaN at step 3" in table.gaps
+
+
+def test_missing_unreadable_and_foreign_things_become_statuses(small_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(small_run, folder)
+    info = json.loads((folder / "run.json").read_text())
+    info["spec"]["methods"].append("ortho")
+    (folder / "run.json").write_text(json.dumps(info))
+    (folder / "lora" / "order0-seed0" / "02-tolbek" / "scores.parquet").write_bytes(b"")
+    (folder / "lora" / "order0-seed1" / "cell.json").unlink()
+    (folder / "lora" / "order0-seed1" / ".03-x.partial").mkdir()
+    (folder / ".DS_Store").write_bytes(b"x")
+    (folder / "base" / "scores.parquet").unlink()
+    run = Run.open(folder)
+    statuses = {(cell.method, cell.seed): cell.status for cell in run.cells}
+    assert statuses[("ortho", 0)] == "missing"
+    assert statuses[("lora", 0)] == "unreadable"
+    assert statuses[("lora", 1)] == "interrupted"
+    assert run.concepts == ("marivi", "tolbek", "sanora")
+    summary = summarise(run)
+    assert "base/scores.parquet is missing" in str(summary.rows[0].values["clip_i_average"].reason)
+
+
+def test_no_run_and_nothing_scored_are_one_line_errors(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="there is no run at"):
+        Run.open(tmp_path / "none")
+    with pytest.raises(ResultError, match=r"nothing in .* was scored yet"):
+        Run.open(tmp_path)
+
+
+def row(name: str, mean: float | None, std: float | None, n: int) -> Row:
+    return Row(name, "method", n, n, {"kps": Value(mean, std, n)})
+
+
+def test_ties_are_marked_as_ties() -> None:
+    kps = next(f for f in figures() if f.id == "kps")
+    rows = (row("a", 0.90, 0.02, 3), row("b", 0.88, 0.01, 3), row("c", 0.80, 0.01, 3), row("d", None, None, 0))
+    assert Summary((kps,), rows).best(kps) == {"a": "best", "b": "tie"}
+    assert Summary((kps,), (row("a", 0.9, None, 1), row("b", 0.89, None, 1))).best(kps) == {"a": "best"}
+    assert Summary((kps,), (row("a", 0.9, 0.1, 3), row("b", 0.89, 0.1, 3))).best(kps) == {}
+    assert Summary((kps,), rows[:1]).best(kps) == {}
+
+
+def test_text_of_values() -> None:
+    kps = next(f for f in figures() if f.id == "kps")
+    assert text_of(Value(0.5, 0.01, 3), kps, row("a", 0, None, 3)) == "0.500 ± 0.010"
+    assert text_of(Value(-0.0001, None, 1), kps, row("a", 0, None, 1)) == "0.000"
+    assert text_of(Value(-0.5, None, 1), kps, row("a", 0, None, 2)) == "−0.500 (n=1)"
+    assert Value.of([(math.nan, "why"), (1.0, None)], "x") == Value(1.0, None, 1, "why")
+
+
+def test_declared_figures_have_unique_ids_groups_formulas_and_sources() -> None:
+    declared = figures(("class",))
+    ids = [f.id for f in declared]
+    assert len(ids) == len(set(ids))
+    assert set(HEADLINE) <= set(ids)
+    assert {f.group for f in declared} == set(GROUPS)
+    assert all(f.formula and f.source and f.title for f in declared)
+
+
+def test_markdown_and_latex(small_run: Path) -> None:
+    summary = summarise(Run.open(small_run))
+    tables = (headline(summary), *group_tables(summary))
+    text = markdown(tables, ["cat, order 0, seed 1: oom"])
+    assert "| floor: base model | 1 |" in text
+    assert "- cat, order 0, seed 1: oom" in text
+    tex = latex(tables)
+    assert tex.count("\\begin{tabular}") == tex.count("\\end{tabular}") == len(tables)
+    assert "↑" not in tex
+    assert "A\\_mmd" in tex
