@@ -29,6 +29,7 @@ class PromptEncoder:
         self.device = device
         self.length = int(tokenizer.model_max_length)
         self._cache: dict[str, Tensor] = {}
+        self._cut: set[str] = set()  # said once each
 
     def __call__(self, prompts: Sequence[str], token: Mapping[str, Tensor] | None = None) -> Tensor:
         """Embeddings of n prompts: (n, L, d).
@@ -77,7 +78,8 @@ class PromptEncoder:
             body += ids
             places += [trigger] * len(ids)
         room = self.length - 2
-        if len(body) > room:
+        if len(body) > room and prompt not in self._cut:
+            self._cut.add(prompt)
             logger.warning("prompt cut to the text encoder's %d tokens: %r", self.length, prompt)
         body, places = body[:room], places[:room]
         padding = room - len(body)

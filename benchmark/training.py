@@ -63,7 +63,8 @@ def train(
     by trigger. Between two steps the UNet is W0 with the adapter on, so the caller may look at it or sample from it.
     Raises TrainingError for captions that do not fit the images or the trigger, and for a loss that is not finite.
     """
-    adapter.enter(generator(seed, "init", concept.id))
+    # Not the stream that an adapter's maker draws from: a fold at the stage's end would then draw the same A again.
+    adapter.enter(generator(seed, "init", concept.id, "stage"))
     method.begin(concept, adapter)
     data = _Data(backbone, concept, "trigger" if method.uses_noun else "token", seed)
     predict = _Predictor(backbone, adapter, precision, token or {}, concept.trigger)

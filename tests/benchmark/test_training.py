@@ -82,7 +82,7 @@ def test_a_step_is_the_step_written_by_hand(
     assert backbone.prediction_type == kind
     adapter, method = make(backbone, QUICK), Started(QUICK)
     steps = train(backbone, adapter, method, concept, QUICK, seed=5)
-    stream = generator(5, "init", concept.id)  # what Started.begin() will draw from
+    stream = generator(5, "init", concept.id, "stage")  # what Started.begin() will draw from
     start = {
         name: (adapter.A[name].detach().clone(), 0.1 * torch.randn(adapter.B[name].shape, generator=stream))
         for name in adapter.names
@@ -169,6 +169,15 @@ def test_queries_of_one_step_share_latents_and_each_is_answered_by_its_own_model
 class Merge(Method):
     def end(self, concept: Concept, adapter: Any) -> None:
         adapter.fold()
+
+
+def test_after_a_merge_the_next_start_is_a_new_one(tiny: Backbone, toy_concepts: Any) -> None:
+    stream = generator(5, "init", toy_concepts[0].id)
+    adapter = LoraAdapter(tiny, QUICK.rank, QUICK.alpha, QUICK.targets, stream)
+    start = {name: A.detach().clone() for name, A in adapter.A.items()}
+    list(train(tiny, adapter, Merge(QUICK), toy_concepts[0], QUICK, seed=5))
+    assert not any(torch.allclose(adapter.A[name], start[name]) for name in adapter.names)
+    adapter.close()
 
 
 @pytest.mark.parametrize("learns_token", [False, True])
