@@ -38,6 +38,7 @@ def verdicts(summary: Summary) -> list[tuple[str, str]]:
         best = next(row for row in known if marks.get(row.name) == "best")
         ties = [row.name for row in known if marks.get(row.name) == "tie"]
         value = text_of(best.values[name], figure, best) + (f" {figure.unit}" if figure.unit else "")
+        value += " (n = 1)" if best.cells == 1 else ""
         answers.append((question, f"{best.name}, {value}" + (f"; ties with it: {', '.join(ties)}" if ties else "")))
     return answers
 

@@ -70,7 +70,7 @@ class Summary:
         """Methods to mark: "best" for the best mean, "tie" for those that cannot be told from it.
 
         A tie is a difference no larger than sqrt(s1^2 + s2^2) of the two spreads; with n = 1 there is no spread and
-        only an equal value ties. If all tie, none is marked. A first guard against reading noise, not a test.
+        only what prints alike ties. If all tie, none is marked. A first guard against reading noise, not a test.
         """
         known = {row.name: row.values[figure.id] for row in self.methods if row.values[figure.id].mean is not None}
         if figure.direction is None or len(known) < 2:
@@ -80,7 +80,8 @@ class Summary:
         marks = {top: "best"}
         for name, value in known.items():
             spread = math.hypot(value.std or 0.0, known[top].std or 0.0)
-            if name != top and abs(means[name] - means[top]) <= spread:
+            same = round(means[name], figure.digits) == round(means[top], figure.digits)
+            if name != top and (same or abs(means[name] - means[top]) <= spread):
                 marks[name] = "tie"
         return marks if len(marks) < len(known) else {}
 

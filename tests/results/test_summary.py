@@ -108,6 +108,8 @@ def test_ties_are_marked_as_ties() -> None:
     rows = (row("a", 0.90, 0.02, 3), row("b", 0.88, 0.01, 3), row("c", 0.80, 0.01, 3), row("d", None, None, 0))
     assert Summary((kps,), rows).best(kps) == {"a": "best", "b": "tie"}
     assert Summary((kps,), (row("a", 0.9, None, 1), row("b", 0.89, None, 1))).best(kps) == {"a": "best"}
+    alike = (row("a", 0.9, None, 1), row("b", 0.90001, None, 1), row("c", 0.5, None, 1))
+    assert Summary((kps,), alike).best(kps) == {"b": "best", "a": "tie"}
     assert Summary((kps,), (row("a", 0.9, 0.1, 3), row("b", 0.89, 0.1, 3))).best(kps) == {}
     assert Summary((kps,), rows[:1]).best(kps) == {}
 
