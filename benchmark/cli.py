@@ -113,7 +113,7 @@ def _run(spec: Any, runs: Path, name: str | None) -> int:
         typer.echo(f"interrupted: {kept}to go on, repeat: {_command()}", err=True)
         return 130
     assert ended is not None
-    _summary(Console(), ended.folder)
+    _summary(Console() if sys.stdout.isatty() else Console(width=140), ended.folder)
     if ended.troubled:
         typer.echo(
             f"{ended.troubled} of {ended.ok + ended.troubled} cells have no result; repeat to try them again",
@@ -143,12 +143,13 @@ def _summary(console: Console, folder: Path) -> None:
     except ResultError as error:
         typer.echo(str(error), err=True)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", caption=found.note, caption_justify="left")
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for number, column in enumerate(found.columns):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in found.rows:
         table.add_row(*(f"[bold]{entry.text}[/]" if entry.mark else entry.text for entry in row))
     console.print(table)
+    console.print(found.note, style="dim", highlight=False)
     report = folder / "report" / "report.html"
     if report.is_file() and report.stat().st_mtime >= (folder / "run.json").stat().st_mtime:
         typer.echo(f"report: {report}")

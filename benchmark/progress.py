@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -69,12 +70,29 @@ class Estimate:
         return done / whole if whole else 1.0
 
 
+class Notes(logging.Handler):
+    """Warnings of the program as lines of the display: of each kind the first, so that they do not bury the run."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self.console = console
+        self._seen: set[tuple[str, str]] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = (record.name, str(record.msg))
+        if kind not in self._seen:
+            self._seen.add(kind)
+            text = f"note: {record.getMessage()} (others like it are not shown)"
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 class Display:
     """A context manager; `show` takes the run's events one by one."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.live = console.is_terminal
+        self._notes = Notes(console)
         self.estimate = Estimate()
         self._last = time.monotonic()
         self._images = 0  # of the current stage
@@ -91,12 +109,17 @@ class Display:
 
     def __enter__(self) -> Display:
         self._bars.start()
+        logger = logging.getLogger("cat_bench")
+        logger.addHandler(self._notes)
+        logger.propagate = False  # libraries install a root handler of their own, which would say everything twice
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+        logging.getLogger("cat_bench").removeHandler(self._notes)
+        logging.getLogger("cat_bench").propagate = True
 
     def show(self, event: Event) -> None:
         """Show one event."""

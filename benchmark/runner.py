@@ -13,6 +13,7 @@ from cat_bench.benchmark.completion import CELL, RUN, is_complete, mark_complete
 from cat_bench.benchmark.engine import Engine
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.files import disk_trouble, plain_errors, write_json
+from cat_bench.benchmark.folders import find_backbone, find_metric, metric_for
 from cat_bench.benchmark.keys import code_digest, digest
 from cat_bench.benchmark.library import Library
 from cat_bench.benchmark.lock import locked
@@ -54,6 +55,7 @@ def run(
     for method in spec.methods:
         if method not in methods.names():
             methods.get(method)  # raises, with what was probably meant
+    find_metric(metric_for(find_backbone(spec.backbone)[1]))  # they raise, too, before anything slow begins
     folder = runs / _checked(name or sequence.id)
     with plain_errors(folder), ExitStack() as stack:
         if folder.is_dir():
@@ -78,9 +80,11 @@ def _run(
 ) -> Iterator[events.Event]:
     from cat_bench.benchmark.changes import set_aside_changed
     from cat_bench.benchmark.making import make_stage, ready
-    from cat_bench.benchmark.plan import make_plan
+    from cat_bench.benchmark.plan import configure, make_plan
     from cat_bench.benchmark.scoring import prepare_references, references_ready
 
+    for method in spec.methods:
+        configure(spec, method, find_backbone(spec.backbone)[0])  # raises before the models are loaded
     engine = stack.enter_context(opener(spec))
     plan = make_plan(spec, folder, sequence, engine)
     if not folder.is_dir():
