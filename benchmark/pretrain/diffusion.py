@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from cat_bench.benchmark.device import training_attention
 from cat_bench.benchmark.pretrain.loop import Progress, train
 from cat_bench.benchmark.pretrain.pictures import Entry, caption
 from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer
@@ -41,7 +42,7 @@ def new_scheduler() -> DDIMScheduler:
         timestep_spacing="trailing",
         clip_sample=False,
         set_alpha_to_one=True,
-        steps_offset=0,
+        steps_offset=1,
     )
 
 
@@ -117,7 +118,7 @@ def train_diffusion(
         noise = torch.randn(clean.shape, generator=generator)
         times = torch.randint(scheduler.config["num_train_timesteps"], (BATCH,), generator=generator)
         noisy, target = scheduler.add_noise(clean, noise, times), scheduler.get_velocity(clean, noise, times)
-        with torch.autocast(device, torch.bfloat16):
+        with training_attention(torch.device(device), "bf16", 64), torch.autocast(device, torch.bfloat16):
             predicted = model(noisy.to(device), times.to(device), tokens.to(device))
         return F.mse_loss(predicted, target.to(device))
 

@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
+from cat_bench.benchmark.device import training_attention
 from cat_bench.benchmark.pretrain.autoencoder import to_tensor
 from cat_bench.benchmark.pretrain.loop import Progress, train
 from cat_bench.benchmark.pretrain.pictures import Entry, Pictures, caption
@@ -120,7 +121,7 @@ def train_metric_model(pictures: Pictures, minutes: float, checkpoint: Path, dev
         tokens = tokenize(tokenizer, texts).to(device)
         amount = (torch.rand(len(rows), generator=generator) * 2 - 1).clamp(min=0)
         x = soften(to_tensor(pictures.pixels[rows]), amount).to(device)
-        with torch.autocast(device, torch.bfloat16):
+        with training_attention(torch.device(device), "bf16", 64), torch.autocast(device, torch.bfloat16):
             return trainer(x, tokens, torch.from_numpy(facts[rows]).float().to(device))  # type: ignore[no-any-return]
 
     yield from train(trainer, loss, minutes=minutes, peak=1.5e-3, checkpoint=checkpoint, seed=seed, weight_decay=0.05, ema=0.995)

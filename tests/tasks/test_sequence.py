@@ -1,0 +1,161 @@
+"""Sequences are data with an identity: loading, orders, fingerprints, and every way to get one wrong."""
+
+from __future__ import annotations
+
+import tomllib
+
+import numpy as np
+import pytest
+from cat_bench.tasks.errors import TaskError
+from cat_bench.tasks.inhabitants import inhabitants
+from cat_bench.tasks.sequence import SHIPPED, load_sequence, sequence_names
+
+NAMES = ("dev3", "faces10", "faces5", "objects5", "smoke2")
+
+
+def test_the_shipped_sequences():
+    assert sequence_names() == NAMES
+    assert [len(load_sequence(n).concepts) for n in NAMES] == [3, 10, 5, 5, 2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_released_sequence_is_as_it_was_released(name):
+    known = tomllib.loads(SHIPPED.joinpath("fingerprints.toml").read_text("utf-8"))
+    sequence = load_sequence(name)
+    assert known[f"{sequence.id}.v{sequence.version}"] == sequence.fingerprint
+    sequence.check()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_concept_shows_a_part_never_seen_in_pretraining_and_has_a_name_nobody_bears(name):
+    for concept in load_sequence(name).concepts:
+        assert any(v in concept.kind.parts[p].held_out for p, v in concept.look.parts.items())
+        assert concept.trigger not in inhabitants()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_preservation_strata_are_what_they_say(name):
+    sequence = load_sequence(name)
+    nouns = {c.noun for c in sequence.concepts}
+    triggers = {c.trigger for c in sequence.concepts}
+    assert set(sequence.preservation) == {"class", "other", "unknown", "named"}
+    for prompt in sequence.preservation["other"]:
+        assert not any(prompt == f"a {noun}" or prompt.startswith(f"a {noun} ") for noun in nouns)
+    for prompt in sequence.preservation["class"]:
+        assert any(prompt.startswith(f"a {noun}") for noun in nouns)
+    for prompt in sequence.preservation["named"]:
+        assert prompt.split()[1] in inhabitants()
+    for prompt in sequence.preservation["unknown"]:
+        assert prompt.split()[1] not in {*inhabitants(), *triggers}
+
+
+@pytest.mark.parametrize("name", ["faces5", "faces10", "objects5"])
+def test_there_are_enough_prompts_to_judge_by(name):
+    sequence = load_sequence(name)
+    assert sum(map(len, sequence.preservation.values())) >= 32
+    assert all(len(c.prompts) >= 6 for c in sequence.concepts)
+
+
+def test_faces10_starts_with_faces5_and_dev3_shares_nobody():
+    faces5, faces10, dev3 = (load_sequence(n) for n in ("faces5", "faces10", "dev3"))
+    assert [c.fingerprint for c in faces10.concepts[:5]] == [c.fingerprint for c in faces5.concepts]
+    looks = [c.look for c in faces10.concepts]
+    assert not any(c.look in looks for c in dev3.concepts)
+
+
+def test_a_concepts_pictures():
+    concept = load_sequence("faces5").concepts[0]
+    train, references = concept.train_pictures, concept.reference_pictures
+    assert (len(train), len(references), len(concept.train_captions)) == (6, 12, 6)
+    assert len({p.scene.background for p in train}) == 6
+    assert len({p.scene.expression for p in train}) == 6
+    assert not {str(p.spec()) for p in train} & {str(p.spec()) for p in references}
+    image = concept.train_images(64)[0]
+    assert image.size == (64, 64)
+    assert np.asarray(image).std() > 10
+    for caption, picture in zip(concept.train_captions, train, strict=True):
+        assert caption.startswith("a {}")
+        assert picture.scene.background in caption
+
+
+def test_the_three_forms_of_a_prompt():
+    concept = load_sequence("faces5").concepts[0]
+    assert concept.fill("a {}, smiling", "trigger") == "a marivi person, smiling"
+    assert concept.fill("a {}, smiling", "noun") == "a person, smiling"
+    assert concept.fill("a {}, smiling", "token") == "a marivi, smiling"
+    with pytest.raises(TaskError, match="unknown form"):
+        concept.fill("a {}", "class")
+
+
+def test_orders_are_fixed_permutations():
+    sequence = load_sequence("faces5")
+    assert sequence.ordered(0) == sequence.concepts
+    seen = {tuple(c.id for c in sequence.ordered(n)) for n in range(6)}
+    assert len(seen) >= 5
+    assert all(sorted(ids) == sorted(c.id for c in sequence.concepts) for ids in seen)
+    assert [c.id for c in sequence.ordered(1)] == [c.id for c in sequence.ordered(1)]
+    with pytest.raises(TaskError, match="order -1"):
+        sequence.ordered(-1)
+
+
+def test_a_changed_sequence_is_noticed():
+    from dataclasses import replace
+
+    sequence = load_sequence("smoke2")
+    with pytest.raises(TaskError, match="not as it was released"):
+        replace(sequence, concepts=sequence.concepts[:1]).check()
+    replace(sequence, version="2", concepts=sequence.concepts[:1]).check()  # another version may differ
+
+
+MINE = """
+id = "mine"
+version = "1"
+title = "Mine"
+license = "CC0"
+citation = "me"
+prompts = { robot = ["a {}"] }
+[[concept]]
+id = "beep"
+kind = "robot"
+parts = { head = "round01" }
+colors = { base = "blue" }
+"""
+
+
+def test_a_sequence_of_ones_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE, "utf-8")
+    sequence = load_sequence(path)
+    assert (sequence.id, sequence.concepts[0].noun, sequence.concepts[0].trigger) == ("mine", "robot", "beep")
+    sequence.check()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('kind = "robot"', 'kind = "rabbit"', "unknown kind of picture 'rabbit'"),
+        ('head = "round01"', 'hat = "round01"', "'hat' is not an identity part of a robot; it has head"),
+        ('head = "round01"', 'head = "oval"', "part 'head' has no variant 'oval'; it has round01"),
+        ('base = "blue"', 'skin = "blue"', "colours must be given for base; given: skin"),
+        ('base = "blue"', 'base = "beige"', "colour base has no 'beige'; it has red"),
+        ('["a {}"]', '["a robot"]', "needs a list for 'robot', each with a {}"),
+        ('title = "Mine"', "", "key title: Field required"),
+        ('title = "Mine"', 'titel = "Mine"\ntitle = "Mine"', "key titel"),
+        ('title = "Mine"', "title = ", "is not valid TOML"),
+        ("[[concept]]", '[[concept]]\nid = "beep"\nkind = "robot"\ncolors = { base = "red" }\n[[concept]]', "two concepts with id 'beep'"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, old, new, says):
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE.replace(old, new), "utf-8")
+    with pytest.raises(TaskError) as error:
+        load_sequence(path)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_and_unreadable_sequences(tmp_path):
+    with pytest.raises(TaskError, match="did you mean 'faces5'"):
+        load_sequence("face5")
+    with pytest.raises(TaskError, match="cannot be read"):
+        load_sequence(tmp_path / "none.toml")
