@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder in which runs lie.", metavar="FOLDER")]
 Text = Annotated[str | None, typer.Option()]
@@ -63,6 +58,7 @@ def run(
     runs: Runs = Path("runs"),
 ) -> None:
     """Run methods on a sequence. The same command again goes on where it stopped."""
+    from cat_bench.benchmark.console import run_to_the_end
     from cat_bench.benchmark.flags import numbers, overrides, words
     from cat_bench.benchmark.spec import read_spec, resolve
 
@@ -83,78 +79,7 @@ def run(
     layers = [read_spec(spec) if spec else {}, {key: value for key, value in flags.items() if value is not None}]
     resolved = resolve(*layers)
     resolved = resolve(*layers, {"overrides": overrides(set_ or [], resolved.methods)})
-    raise typer.Exit(_run(resolved, runs, name))
-
-
-def _run(spec: Any, runs: Path, name: str | None) -> int:
-    from contextlib import closing
-
-    from rich.console import Console
-
-    from cat_bench.benchmark.events import Ended, Planned, StageEnded
-    from cat_bench.benchmark.progress import Display
-    from cat_bench.benchmark.runner import run as start
-
-    stages = ready = 0
-    ended: Ended | None = None
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        with Display(Console(stderr=True)) as display, closing(start(spec, runs, name)) as events:
-            for event in events:
-                display.show(event)
-                if isinstance(event, Planned):
-                    stages, ready = event.stages, event.ready
-                elif isinstance(event, StageEnded) and event.cell is not None and event.origin != "ready":
-                    ready += 1
-                elif isinstance(event, Ended):
-                    ended = event
-    except KeyboardInterrupt:
-        kept = f"{ready} of {stages} stages are finished and kept; " if stages else ""
-        typer.echo(f"interrupted: {kept}to go on, repeat: {_command()}", err=True)
-        return 130
-    assert ended is not None
-    _summary(Console() if sys.stdout.isatty() else Console(width=140), ended.folder)
-    if ended.troubled:
-        typer.echo(
-            f"{ended.troubled} of {ended.ok + ended.troubled} cells have no result; repeat to try them again",
-            err=True,
-        )
-    return 1 if ended.troubled else 0
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
-def _command() -> str:
-    import shlex
-
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def _summary(console: Console, folder: Path) -> None:
-    from rich.table import Table
-
-    from cat_bench.results.errors import ResultError
-    from cat_bench.results.tables import summary_table
-
-    try:
-        found = summary_table(folder)
-    except ResultError as error:
-        typer.echo(str(error), err=True)
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for number, column in enumerate(found.columns):
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
-    for row in found.rows:
-        table.add_row(*(f"[bold]{entry.text}[/]" if entry.mark else entry.text for entry in row))
-    console.print(table)
-    console.print(found.note, style="dim", highlight=False)
-    report = folder / "report" / "report.html"
-    if report.is_file() and report.stat().st_mtime >= (folder / "run.json").stat().st_mtime:
-        typer.echo(f"report: {report}")
-    else:
-        typer.echo(f"tables, plots and image grids: cat-bench report {folder} (writes {report})")
+    raise typer.Exit(run_to_the_end(resolved, runs, name))
 
 
 @app.command()
@@ -200,6 +125,29 @@ def show(
     console.print(f"[bold]{folder}[/]", highlight=False)
     for table in show_run(folder):
         console.print(table, highlight=False)
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Option(help="Where avatars64 and avatars64-clip are written.")] = Path("pretrained"),
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="A part; again or with commas for more, in order.  [default: all that are needed]"),
+    ] = None,
+    minutes: Annotated[
+        str | None, typer.Option(help="Of training: 60 for each part, or autoencoder=60,diffusion=120.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume/--afresh", help="Go on from checkpoints, or start over.")] = True,
+    evaluate: Annotated[bool, typer.Option("--evaluate", help="Measure the models instead of training them.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cuda, cpu or mps.")] = "auto",
+) -> None:
+    """Train the shipped model avatars64 and its metric model from the avatar world alone, or measure them."""
+    from cat_bench.benchmark.console import evaluate_models, pretrain_parts
+    from cat_bench.benchmark.flags import words
+
+    if evaluate:
+        raise typer.Exit(evaluate_models(out, device))
+    raise typer.Exit(pretrain_parts(out, words(part), minutes, resume, device))
 
 
 @app.command()
