@@ -1,6 +1,7 @@
 """Sequences: concepts in an order with their prompts, read from TOML; data, not code.
 
-A released sequence is never edited: its `id` and `version` stand for exactly these pictures and words. The fingerprint covers both, and
+A released sequence is never edited: its `id` and `version` stand for exactly these pictures and words. The
+fingerprint covers both, and
 `sequences/fingerprints.toml` has those of the shipped ones, so that a library that draws differently is noticed.
 """
 
@@ -23,7 +24,18 @@ from pydantic import BaseModel, ValidationError
 
 from cat_bench.tasks.errors import TaskError
 from cat_bench.tasks.vocabulary import Kind, vocabulary
-from cat_bench.tasks.world import Look, Picture, Scene, draw_scene, pick, render, scene_phrases, sentence, svg, with_articles
+from cat_bench.tasks.world import (
+    Look,
+    Picture,
+    Scene,
+    draw_scene,
+    pick,
+    render,
+    scene_phrases,
+    sentence,
+    svg,
+    with_articles,
+)
 
 TRAIN_IMAGES = 6
 REFERENCE_IMAGES = 12
@@ -56,7 +68,9 @@ class SequenceEntry(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True)
 class Concept:
-    """One thing to learn: six training pictures with captions, twelve held-out references, a trigger, a class noun, evaluation prompts."""
+    """One thing to learn: six training pictures with captions, twelve held-out references, a trigger, a class noun,
+    evaluation prompts.
+    """
 
     id: str
     trigger: str
@@ -75,17 +89,23 @@ class Concept:
 
     @cached_property
     def train_pictures(self) -> tuple[Picture, ...]:
-        """What is learned from; no two on the same background or, as far as there are enough, with the same expression."""
+        """What is learned from; no two on the same background or, as far as there are enough, with the same
+        expression.
+        """
         return tuple(Picture(self.look, scene) for scene in _scenes(self.kind, f"{self.id}/train", TRAIN_IMAGES))
 
     @cached_property
     def reference_pictures(self) -> tuple[Picture, ...]:
         """What is scored against; never trained on."""
-        return tuple(Picture(self.look, scene) for scene in _scenes(self.kind, f"{self.id}/reference", REFERENCE_IMAGES))
+        return tuple(
+            Picture(self.look, scene) for scene in _scenes(self.kind, f"{self.id}/reference", REFERENCE_IMAGES)
+        )
 
     @property
     def train_captions(self) -> tuple[str, ...]:
-        """Templates that name what varies, not what the concept is: "a {}, smiling, wearing a red hoodie, on a mint background"."""
+        """Templates that name what varies, not what the concept is: "a {}, smiling, wearing a red hoodie, on a mint
+        background".
+        """
         return tuple(sentence(scene_phrases(self.kind, p.scene)) for p in self.train_pictures)
 
     def train_images(self, size: int) -> list[Image]:
@@ -97,7 +117,9 @@ class Concept:
         return [render(p, size) for p in self.reference_pictures]
 
     def fill(self, template: str, form: str) -> str:
-        """A prompt from a template; form: "trigger" (trigger and class noun), "noun" (class noun alone) or "token" (trigger alone)."""
+        """A prompt from a template; form: "trigger" (trigger and class noun), "noun" (class noun alone) or "token"
+        (trigger alone).
+        """
         subjects = {"trigger": f"{self.trigger} {self.noun}", "noun": self.noun, "token": self.trigger}
         if form not in subjects:
             raise TaskError(f"unknown form {form!r} of a prompt; known: {', '.join(subjects)}")
@@ -162,7 +184,9 @@ class Sequence:
 
     def check(self) -> None:
         """Raise TaskError if a shipped sequence no longer draws or says what it did when it was released."""
-        known = tomllib.loads(SHIPPED.joinpath("fingerprints.toml").read_text("utf-8")).get(f"{self.id}.v{self.version}")
+        known = tomllib.loads(SHIPPED.joinpath("fingerprints.toml").read_text("utf-8")).get(
+            f"{self.id}.v{self.version}"
+        )
         if known is not None and known != self.fingerprint:
             raise TaskError(
                 f"sequence {self.id}.v{self.version} is not as it was released: its pictures are drawn differently; "
@@ -177,7 +201,9 @@ def sequence_names() -> tuple[str, ...]:
 
 
 def load_sequence(name: str | Path) -> Sequence:
-    """A shipped sequence by name, or one from a TOML file. Raises TaskError: what is wrong, where, and how to mend it."""
+    """A shipped sequence by name, or one from a TOML file. Raises TaskError: what is wrong, where, and how to mend
+    it.
+    """
     entry, where = _read(name)
     base = load_sequence(entry.extends) if entry.extends is not None else None
     prompts = {c.kind.id: c.prompts for c in base.concepts} if base is not None else {}
@@ -188,7 +214,8 @@ def load_sequence(name: str | Path) -> Sequence:
         twice = sorted({v for v in values if values.count(v) > 1})
         if twice:
             raise TaskError(f"{where}: two concepts with {attribute} {twice[0]!r}; give one of them another")
-    preservation: Mapping[str, tuple[str, ...]] = {**(base.preservation if base is not None else {}), **entry.preservation}
+    preservation: dict[str, tuple[str, ...]] = dict(base.preservation) if base is not None else {}
+    preservation.update(entry.preservation)
     return Sequence(entry.id, entry.version, entry.title, entry.license, entry.citation, tuple(concepts), preservation)
 
 
@@ -219,12 +246,18 @@ def _concept(entry: ConceptEntry, prompts: Mapping[str, tuple[str, ...]], where:
     place = f"{where}, concept {entry.id}"
     for name, variant in entry.parts.items():
         if name not in kind.parts or kind.parts[name].free:
-            raise TaskError(f"{place}: {name!r} is not an identity part of a {kind.noun}; it has {_identity_parts(kind)}")
+            raise TaskError(
+                f"{place}: {name!r} is not an identity part of a {kind.noun}; it has {_identity_parts(kind)}"
+            )
         if variant not in kind.parts[name].words:
-            raise TaskError(f"{place}: part {name!r} has no variant {variant!r}; it has {', '.join(kind.parts[name].words)}")
+            raise TaskError(
+                f"{place}: part {name!r} has no variant {variant!r}; it has {', '.join(kind.parts[name].words)}"
+            )
     slots = {s: slot for s, slot in kind.slots.items() if slot.palette and not slot.free}
     if set(entry.colors) != set(slots):
-        raise TaskError(f"{place}: colours must be given for {', '.join(slots)}; given: {', '.join(entry.colors) or 'none'}")
+        raise TaskError(
+            f"{place}: colours must be given for {', '.join(slots)}; given: {', '.join(entry.colors) or 'none'}"
+        )
     for slot, color in entry.colors.items():
         if color not in slots[slot].palette:
             raise TaskError(f"{place}: colour {slot} has no {color!r}; it has {', '.join(slots[slot].palette)}")

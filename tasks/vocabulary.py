@@ -1,6 +1,7 @@
 """The words of the avatar world: `world.toml` read into kinds, parts and colours.
 
-A *kind* is a class of picture ("person", "robot"); a *part* is one component of its drawing style with the English words of its variants.
+A *kind* is a class of picture ("person", "robot"); a *part* is one component of its drawing style with the English
+words of its variants.
 """
 
 from __future__ import annotations

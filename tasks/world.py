@@ -1,7 +1,10 @@
-"""The avatar world: procedural pictures of people, robots, monsters, plants and places, with captions that say what they show.
+"""The avatar world: procedural pictures of people, robots, monsters, plants and places, with captions that say what
+they show.
 
-A picture is a `Look` (the identity: fixed parts and colours) plus a `Scene` (what varies freely: expression, clothes, background, pose).
-DiceBear draws it as a vector image and resvg rasterises it, so the same picture exists at 64, 512 or 1024 pixels, bit for bit the same on every run.
+A picture is a `Look` (the identity: fixed parts and colours) plus a `Scene` (what varies freely: expression, clothes,
+background, pose).
+DiceBear draws it as a vector image and resvg rasterises it, so the same picture exists at 64, 512 or 1024 pixels, bit
+for bit the same on every run.
 """
 
 from __future__ import annotations
@@ -76,7 +79,9 @@ def pick(rng: Random, options: Sequence[T]) -> T:
 
 
 def draw_look(kind: Kind, rng: Random, held_out: bool = False) -> Look:
-    """A random identity of this kind; with `held_out`, every part that has unseen variants shows one (for tests and references)."""
+    """A random identity of this kind; with `held_out`, every part that has unseen variants shows one (for tests and
+    references).
+    """
     parts: dict[str, str | None] = {}
     for name, part in kind.parts.items():
         if part.free:
@@ -131,7 +136,7 @@ def svg(picture: Picture) -> str:
     pose = scene.pose
     colors = {**picture.look.colors, **scene.colors}
     options: dict[str, Any] = {
-        # The seed only decides details without a name (where the stars are): it follows the identity, so that they stay put.
+        # It only decides details without a name (where the stars are), and follows the identity: they stay put.
         "seed": json.dumps([picture.look.kind, picture.look.parts, picture.look.colors], sort_keys=True),
         "backgroundColor": [vocabulary().backgrounds[scene.background]],
         "rotate": pose.rotate,

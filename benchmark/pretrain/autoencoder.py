@@ -15,7 +15,9 @@ from torch import nn
 from cat_bench.benchmark.pretrain.loop import Progress, train
 
 BATCH = 32
-KL_WEIGHT = 1e-4  # of the mean over latent elements: keeps the latents near unit scale and the decoder tolerant of small errors
+KL_WEIGHT = (
+    1e-4  # of the mean over latent elements: keeps the latents near unit scale and the decoder tolerant of small errors
+)
 
 
 def new_autoencoder() -> AutoencoderKL:
@@ -39,7 +41,9 @@ def to_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def train_autoencoder(pixels: NDArray[np.uint8], minutes: float, checkpoint: Path, device: str, seed: int) -> Iterator[Progress | AutoencoderKL]:
+def train_autoencoder(
+    pixels: NDArray[np.uint8], minutes: float, checkpoint: Path, device: str, seed: int
+) -> Iterator[Progress | AutoencoderKL]:
     """Train encoder and decoder together on pictures (n, 64, 64, 3); yields progress, last the trained model.
 
     Loss: L1 + mean squared error + KL_WEIGHT · KL of the latents.
@@ -60,7 +64,7 @@ def train_autoencoder(pixels: NDArray[np.uint8], minutes: float, checkpoint: Pat
         x = to_tensor(pixels[rows.numpy()]).to(device, memory_format=torch.channels_last)
         noise = torch.randn(BATCH, 16, 8, 8, generator=generator).to(device)
         with torch.autocast(device, torch.bfloat16):
-            return compiled(x, noise)
+            return compiled(x, noise)  # type: ignore[no-any-return]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's remarks about diffusers' own code
@@ -76,7 +80,9 @@ def _kl(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
 def polish_decoder(
     model: AutoencoderKL, pixels: NDArray[np.uint8], minutes: float, checkpoint: Path, device: str, seed: int
 ) -> Iterator[Progress | AutoencoderKL]:
-    """Train the decoder on, encoder and latents fixed, so that the diffusion model can be trained on those latents meanwhile. Loss: mean squared error + ½ L1."""
+    """Train the decoder on, encoder and latents fixed, so that the diffusion model can be trained on those latents
+    meanwhile. Loss: mean squared error + ½ L1.
+    """
     model.requires_grad_(False)
     trained = nn.ModuleDict({"post_quant_conv": model.post_quant_conv, "decoder": model.decoder}).requires_grad_(True)
     stored = encode(model, pixels, device)
@@ -92,7 +98,7 @@ def polish_decoder(
         x = to_tensor(pixels[rows]).to(device, memory_format=torch.channels_last)
         z = torch.from_numpy(stored[rows]).float().to(device)
         with torch.autocast(device, torch.bfloat16):
-            return compiled(z, x)
+            return compiled(z, x)  # type: ignore[no-any-return]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -106,7 +112,9 @@ def encode(model: AutoencoderKL, pixels: NDArray[np.uint8], device: str, batch: 
     rows = []
     for start in range(0, len(pixels), batch):
         with torch.autocast(device, torch.bfloat16):
-            moments = model.encode(to_tensor(pixels[start : start + batch]).to(device, memory_format=torch.channels_last)).latent_dist
+            moments = model.encode(
+                to_tensor(pixels[start : start + batch]).to(device, memory_format=torch.channels_last)
+            ).latent_dist
         rows.append(moments.mean.float().cpu().numpy().astype(np.float16))
     return np.concatenate(rows)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 from cat_bench.benchmark.backbone import Backbone
 from cat_bench.benchmark.features import MetricModel
 from cat_bench.benchmark.pretrain.autoencoder import psnr
+from cat_bench.benchmark.pretrain.figure import Figure
+from cat_bench.benchmark.pretrain.learnable import learnable
 from cat_bench.benchmark.pretrain.pictures import Entry, caption, draw_entry, draw_pair
 from cat_bench.benchmark.sampling import SamplerConfig, sample
 from cat_bench.tasks.inhabitants import inhabitants
@@ -22,27 +23,11 @@ from cat_bench.tasks.world import Picture, draw_scene, render
 SEED = "evaluation pictures, never trained on"
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One measured figure and what it must reach."""
-
-    id: str
-    title: str
-    value: float
-    at_least: float
-    unit: str = ""
-    n: int = 0
-
-    @property
-    def reached(self) -> bool:
-        """Whether the value is at least what it must be."""
-        return self.value >= self.at_least
-
-
 def evaluate(backbone_folder: Path, metric_folder: Path, device: str = "auto", scale: float = 1.0) -> Iterator[Figure]:
-    """Measure all figures one by one; `scale` < 1 measures on fewer pictures (tests).
+    """Measure all figures one by one; `scale` < 1 measures on fewer pictures, and leaves out the training of adapters
+    (tests).
 
-    Sampling: DPM-Solver++, 20 steps, guidance 4, fp32 weights as shipped.
+    Sampling: DPM-Solver++, 20 steps, guidance 4, fp32.
     """
     backbone = Backbone.load(str(backbone_folder), device=device)
     judge = MetricModel.load(metric_folder, device=device)
@@ -52,6 +37,8 @@ def evaluate(backbone_folder: Path, metric_folder: Path, device: str = "auto", s
     yield _classes(backbone, judge, count(20, scale))
     yield _alignment(backbone, judge, count(500, scale))
     yield _names(backbone, judge, count(8, scale))
+    if scale >= 1:
+        yield from learnable(backbone, judge)
 
 
 def count(full: int, scale: float) -> int:
@@ -66,7 +53,9 @@ def _pixels(entries: list[Entry], size: int) -> NDArray[np.uint8]:
 def _autoencoder(backbone: Backbone, n: int) -> Figure:
     rng = Random(f"{SEED}/autoencoder")
     pixels = _pixels([draw_entry(rng) for _ in range(n)], backbone.resolution)
-    return Figure("psnr", "autoencoder PSNR, unseen images", psnr(backbone.vae, pixels, str(backbone.device)), 27, "dB", n)
+    return Figure(
+        "psnr", "autoencoder PSNR, unseen images", psnr(backbone.vae, pixels, str(backbone.device)), 27, "dB", n
+    )
 
 
 def _retrieval(judge: MetricModel, n: int) -> Figure:
@@ -89,7 +78,9 @@ def _identity(judge: MetricModel, n: int) -> Figure:
     other = (kinds[:, None] == kinds[None]) & ~np.eye(n, dtype=bool)
     same, different = scores.diagonal(), scores[other]
     if not len(different):
-        return Figure("identity", "metric model: AUC same against another identity of the class", float("nan"), 0.95, "", n)
+        return Figure(
+            "identity", "metric model: AUC same against another identity of the class", float("nan"), 0.95, "", n
+        )
     wins = (same[:, None] > different[None]).mean() + 0.5 * (same[:, None] == different[None]).mean()
     return Figure("identity", "metric model: AUC same against another identity of the class", float(wins), 0.95, "", n)
 
@@ -110,7 +101,9 @@ def _classes(backbone: Backbone, judge: MetricModel, each: int) -> Figure:
 
 
 def _alignment(backbone: Backbone, judge: MetricModel, n: int) -> Figure:
-    """(generated − shuffled) / (real − shuffled) of the mean cosine between image and caption; shuffled: real images with others' captions."""
+    """(generated − shuffled) / (real − shuffled) of the mean cosine between image and caption; shuffled: real images
+    with others' captions.
+    """
     rng = Random(f"{SEED}/alignment")
     entries = [Entry(draw_entry(rng).picture, None) for _ in range(n)]
     captions = [caption(e, rng) for e in entries]

@@ -18,7 +18,7 @@ SLOWEST_STEP = 20.0  # seconds: a longer pause between steps (compiling, a stopp
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands: steps done, share of the budget used (0 to 1), latest loss (mean of the last 50 steps)."""
+    """Where a training stands: steps done, share of the budget used (0 to 1), mean loss of the last 50 steps."""
 
     step: int
     share: float
@@ -43,9 +43,11 @@ def train(
     ema: float | None = None,
     charged: float | None = None,
 ) -> Iterator[Progress]:
-    """Minimise `loss(generator)` over the parameters of `module` for so many minutes of stepping; resumes from `checkpoint`.
+    """Minimise `loss(generator)` over the parameters of `module` for so many minutes of stepping; resumes from
+    `checkpoint`.
 
-    When the budget is used up the module holds the averaged weights (`ema`, a decay) or the last ones. `charged` fixes the seconds that
+    When the budget is used up the module holds the averaged weights (`ema`, a decay) or the last ones. `charged`
+    fixes the seconds that
     a step counts, which makes a run independent of the machine's speed (tests).
     """
     parameters = [p for p in module.parameters() if p.requires_grad]

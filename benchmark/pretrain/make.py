@@ -91,7 +91,9 @@ class Workshop:
 
     def _metric(self, out: Path) -> Iterator[Update]:
         pictures = self._load("metric")
-        training = train_metric_model(pictures, self.minutes["metric"], self._checkpoint("metric"), self.device, SEEDS["metric"])
+        training = train_metric_model(
+            pictures, self.minutes["metric"], self._checkpoint("metric"), self.device, SEEDS["metric"]
+        )
         for news in training:
             if isinstance(news, MetricTrainer):
                 save_metric_model(news, self.folder / f"{NAME}-clip")
@@ -142,7 +144,12 @@ class Workshop:
         (out / clip.name).mkdir(parents=True, exist_ok=True)
         for path in clip.iterdir():
             (out / clip.name / path.name).write_bytes(path.read_bytes())
-        made = {"minutes": dict(self.minutes), "shards": dict(self.shards), "seeds": dict(SEEDS), "torch": torch.__version__}
+        made = {
+            "minutes": dict(self.minutes),
+            "shards": dict(self.shards),
+            "seeds": dict(SEEDS),
+            "torch": torch.__version__,
+        }
         (out / NAME / "pretraining.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
         yield Update("save", 1.0)
 

@@ -1,7 +1,10 @@
-"""The metric model of `avatars64`: a small open_clip model trained on other pictures of the world, with other words and another seed.
+"""The metric model of `avatars64`: a small open_clip model trained on other pictures of the world, with other words
+and another seed.
 
-It must judge two things: does a picture show what a text says, and do two pictures show the same individual. Hence three losses: CLIP's own between
-pictures and captions, the same between two pictures of one identity in different scenes, and a linear read-out of every attribute
+It must judge two things: does a picture show what a text says, and do two pictures show the same individual. Hence
+three losses: CLIP's own between
+pictures and captions, the same between two pictures of one identity in different scenes, and a linear read-out of
+every attribute
 (thrown away afterwards), which makes a little training go a long way.
 """
 
@@ -69,7 +72,9 @@ def attributes(entry: Entry) -> Iterator[str]:
 
 
 def soften(x: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
-    """Blur by a per-picture amount in 0..1: generated pictures are softer than rendered ones, and softness is not what is judged."""
+    """Blur by a per-picture amount in 0..1: generated pictures are softer than rendered ones, and softness is not
+    what is judged.
+    """
     small = F.avg_pool2d(x, 2)
     blurred = F.interpolate(small, scale_factor=2, mode="bilinear")
     return torch.lerp(x, blurred, amount.view(-1, 1, 1, 1))
@@ -101,8 +106,12 @@ class MetricTrainer(nn.Module):
         return matching + identity + READ_OUT_WEIGHT * reading
 
 
-def train_metric_model(pictures: Pictures, minutes: float, checkpoint: Path, device: str, seed: int) -> Iterator[Progress | MetricTrainer]:
-    """Train on pairs (entries 2i and 2i+1 show one identity); yields progress, last the trainer with the averaged weights."""
+def train_metric_model(
+    pictures: Pictures, minutes: float, checkpoint: Path, device: str, seed: int
+) -> Iterator[Progress | MetricTrainer]:
+    """Train on pairs (entries 2i and 2i+1 show one identity); yields progress, last the trainer with the averaged
+    weights.
+    """
     torch.manual_seed(seed)
     tokenizer = metric_tokenizer()
     known = [list(attributes(e)) for e in pictures.entries]
@@ -124,7 +133,9 @@ def train_metric_model(pictures: Pictures, minutes: float, checkpoint: Path, dev
         with training_attention(torch.device(device), "bf16", 64), torch.autocast(device, torch.bfloat16):
             return trainer(x, tokens, torch.from_numpy(facts[rows]).float().to(device))  # type: ignore[no-any-return]
 
-    yield from train(trainer, loss, minutes=minutes, peak=1.5e-3, checkpoint=checkpoint, seed=seed, weight_decay=0.05, ema=0.995)
+    yield from train(
+        trainer, loss, minutes=minutes, peak=1.5e-3, checkpoint=checkpoint, seed=seed, weight_decay=0.05, ema=0.995
+    )
     yield trainer
 
 
@@ -150,5 +161,8 @@ def save_metric_model(trainer: MetricTrainer, folder: Path) -> None:
 def embed_images(clip: Any, pixels: NDArray[np.uint8], batch: int = 128) -> torch.Tensor:
     """Unit vectors (n, d) of pictures in fp32 on the model's device."""
     device = next(clip.parameters()).device
-    parts = [clip.encode_image(to_tensor(pixels[i : i + batch]).to(device), normalize=True) for i in range(0, len(pixels), batch)]
+    parts = [
+        clip.encode_image(to_tensor(pixels[i : i + batch]).to(device), normalize=True)
+        for i in range(0, len(pixels), batch)
+    ]
     return torch.cat(parts).float().cpu()

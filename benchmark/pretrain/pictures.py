@@ -16,7 +16,19 @@ from numpy.typing import NDArray
 
 from cat_bench.tasks.inhabitants import POPULATION, inhabitants
 from cat_bench.tasks.vocabulary import vocabulary
-from cat_bench.tasks.world import Look, Picture, Pose, Scene, draw_look, draw_scene, identity_phrases, pick, render, scene_phrases, sentence
+from cat_bench.tasks.world import (
+    Look,
+    Picture,
+    Pose,
+    Scene,
+    draw_look,
+    draw_scene,
+    identity_phrases,
+    pick,
+    render,
+    scene_phrases,
+    sentence,
+)
 
 SHARD = 2000
 PERSON_SHARE = 0.3  # the class the face sequences are about; the other eleven share the rest equally
@@ -58,7 +70,8 @@ def draw_entry(rng: Random) -> Entry:
 def draw_pair(rng: Random) -> tuple[Entry, Entry]:
     """Two pictures of one identity for the metric model: any part, held out or not, no names.
 
-    A judge must know more than the judged: the metric model may know parts that the backbone never saw, but it sees no evaluation concept's identity on purpose.
+    A judge must know more than the judged: the metric model may know parts that the backbone never saw, but it sees
+    no evaluation concept's identity on purpose.
     """
     kind = vocabulary().kind(draw_kind(rng))
     look = draw_look(kind, rng)
@@ -108,7 +121,9 @@ def _write_shard(job: tuple[str, str, int, int, bool]) -> str:
     return path.name
 
 
-def render_shards(folder: Path, seed: str, shards: Sequence[int], size: int, pairs: bool, workers: int) -> Iterator[str]:
+def render_shards(
+    folder: Path, seed: str, shards: Sequence[int], size: int, pairs: bool, workers: int
+) -> Iterator[str]:
     """Render the shards that are not there yet; yields each one's file name as it is done."""
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(str(folder), seed, index, size, pairs) for index in shards]

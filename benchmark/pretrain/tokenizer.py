@@ -20,7 +20,9 @@ END = "</w>"
 
 
 def caption_corpus(seed: str, captions: int = 20_000, names: int = 6_000) -> Iterator[str]:
-    """Random captions, and random names one to a line: syllables become tokens, whole names do not, so a new name splits as a known one does."""
+    """Random captions, and random names one to a line: syllables become tokens, whole names do not, so a new name
+    splits as a known one does.
+    """
     rng = Random(seed)
     for _ in range(captions):
         entry = draw_entry(rng)
@@ -30,12 +32,15 @@ def caption_corpus(seed: str, captions: int = 20_000, names: int = 6_000) -> Ite
 
 
 def learn_tokenizer(corpus: Iterable[str], size: int, context: int) -> CLIPTokenizer:
-    """A CLIPTokenizer with at most `size` tokens, `context` tokens long; any lower-case text can be spelled out in letters.
+    """A CLIPTokenizer with at most `size` tokens, `context` tokens long; any lower-case text can be spelled out in
+    letters.
 
     The end-of-text token has the highest id, as CLIP's pooling expects.
     """
     letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
-    trainer = BpeTrainer(vocab_size=size - 2, initial_alphabet=letters, end_of_word_suffix=END, min_frequency=2, show_progress=False)
+    trainer = BpeTrainer(
+        vocab_size=size - 2, initial_alphabet=letters, end_of_word_suffix=END, min_frequency=2, show_progress=False
+    )
     learner = Tokenizer(BPE(end_of_word_suffix=END))
     learner.pre_tokenizer = Split(" ", "removed")
     learner.train_from_iterator((" ".join(_words(line)) for line in corpus), trainer)

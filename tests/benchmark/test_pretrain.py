@@ -8,13 +8,14 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from cat_bench.benchmark.pretrain.loop import learning_rate, train
 from cat_bench.benchmark.pretrain.make import MINUTES, PARTS, PretrainError, Workshop, parse_minutes
 from cat_bench.benchmark.pretrain.pictures import Entry, Pictures, caption, draw_entry, draw_pair, render_shards
 from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer
 from cat_bench.tasks.inhabitants import inhabitants
 from cat_bench.tasks.vocabulary import vocabulary
-from torch import nn
 
 
 def held_out(entry: Entry) -> bool:
@@ -61,11 +62,20 @@ def test_shards_are_rendered_once_and_the_same_every_time(tmp_path, monkeypatch)
 
 def test_known_words_are_one_token_and_new_names_split_as_known_ones_do():
     tokenizer = learn_tokenizer(caption_corpus("test", captions=3000, names=2000), size=900, context=40)
-    assert tokenizer.tokenize("a person wearing a red hoodie") == ["a</w>", "person</w>", "wearing</w>", "a</w>", "red</w>", "hoodie</w>"]
+    assert tokenizer.tokenize("a person wearing a red hoodie") == [
+        "a</w>",
+        "person</w>",
+        "wearing</w>",
+        "a</w>",
+        "red</w>",
+        "hoodie</w>",
+    ]
     known = [len(tokenizer.tokenize(n)) for n in inhabitants()]
     assert sum(n >= 2 for n in known) > 190 and max(known) <= 6
     assert len({tuple(tokenizer.tokenize(n)) for n in ("marivi", "tofire", "kobuli", "fenora", "vokame")}) == 5
-    assert tokenizer.decode(tokenizer("zxq?!", add_special_tokens=False).input_ids).replace(" ", "") == "zxq?!"  # anything can be spelled
+    assert (
+        tokenizer.decode(tokenizer("zxq?!", add_special_tokens=False).input_ids).replace(" ", "") == "zxq?!"
+    )  # anything can be spelled
     ids = tokenizer("a robot", padding="max_length", truncation=True).input_ids
     assert len(ids) == 40 and max(ids) == tokenizer.eos_token_id == len(tokenizer) - 1
 
@@ -86,7 +96,19 @@ def line(checkpoint, minutes, ema=None):
         x = torch.randn(16, 3, generator=generator)
         return (model(x) - x @ target.T).square().mean()
 
-    steps = list(train(model, loss, minutes=minutes, peak=0.05, checkpoint=checkpoint, seed=7, ema=ema, charged=1.0, weight_decay=0.0))
+    steps = list(
+        train(
+            model,
+            loss,
+            minutes=minutes,
+            peak=0.05,
+            checkpoint=checkpoint,
+            seed=7,
+            ema=ema,
+            charged=1.0,
+            weight_decay=0.0,
+        )
+    )
     return model, steps
 
 
@@ -107,7 +129,9 @@ def test_the_loop_learns_and_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
         x = torch.randn(16, 3, generator=generator)
         return (model(x) - x @ target.T).square().mean()
 
-    for step in train(model, loss, minutes=5, peak=0.05, checkpoint=tmp_path / "cut", seed=7, ema=0.9, charged=1.0, weight_decay=0.0):
+    for step in train(
+        model, loss, minutes=5, peak=0.05, checkpoint=tmp_path / "cut", seed=7, ema=0.9, charged=1.0, weight_decay=0.0
+    ):
         if step.step == 120:
             break
     resumed, later = line(tmp_path / "cut", 5, ema=0.9)
@@ -135,8 +159,9 @@ def test_a_part_that_is_missing_is_named(tmp_path):
 @pytest.mark.slow
 def test_the_whole_workshop_in_miniature_makes_folders_that_stock_libraries_load(tmp_path, monkeypatch):
     import open_clip
-    from cat_bench.benchmark.pretrain.evaluate import evaluate
     from diffusers import StableDiffusionPipeline
+
+    from cat_bench.benchmark.pretrain.evaluate import evaluate
 
     monkeypatch.setattr("cat_bench.benchmark.pretrain.pictures.SHARD", 200)
     monkeypatch.setattr("torch.compile", lambda function: function)
@@ -147,7 +172,7 @@ def test_the_whole_workshop_in_miniature_makes_folders_that_stock_libraries_load
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "avatars64", torch_dtype=torch.float32)
     image = pipe("a robot", num_inference_steps=2, output_type="np").images
     assert image.shape == (1, 64, 64, 3) and np.isfinite(image).all()
-    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'avatars64-clip'}")
+    model, _, _preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'avatars64-clip'}")
     tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'avatars64-clip'}")(["a robot"])
     assert model.encode_text(tokens).shape == (1, 128)
     assert {f.id for f in evaluate(tmp_path / "avatars64", tmp_path / "avatars64-clip", "cpu", scale=0.02)} == {

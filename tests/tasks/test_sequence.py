@@ -6,6 +6,7 @@ import tomllib
 
 import numpy as np
 import pytest
+
 from cat_bench.tasks.errors import TaskError
 from cat_bench.tasks.inhabitants import inhabitants
 from cat_bench.tasks.sequence import SHIPPED, load_sequence, sequence_names
@@ -142,7 +143,11 @@ def test_a_sequence_of_ones_own(tmp_path):
         ('title = "Mine"', "", "key title: Field required"),
         ('title = "Mine"', 'titel = "Mine"\ntitle = "Mine"', "key titel"),
         ('title = "Mine"', "title = ", "is not valid TOML"),
-        ("[[concept]]", '[[concept]]\nid = "beep"\nkind = "robot"\ncolors = { base = "red" }\n[[concept]]', "two concepts with id 'beep'"),
+        (
+            "[[concept]]",
+            '[[concept]]\nid = "beep"\nkind = "robot"\ncolors = { base = "red" }\n[[concept]]',
+            "two concepts with id 'beep'",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path, old, new, says):

@@ -10,6 +10,7 @@ from random import Random
 
 import numpy as np
 import pytest
+
 from cat_bench.tasks.errors import TaskError
 from cat_bench.tasks.inhabitants import POPULATION, draw_name, inhabitants
 from cat_bench.tasks.vocabulary import vocabulary
@@ -113,7 +114,7 @@ def test_captions_say_what_is_there():
     assert f"with {look.colors['skin']} skin" in text
     assert str(scene.expression) in text
     assert scene.colors["clothes"] in text
-    assert text.endswith(f"on a {scene.background} background") or text.endswith(f"on an {scene.background} background")
+    assert text.endswith((f"on a {scene.background} background", f"on an {scene.background} background"))
     assert "{" not in text
 
 
