@@ -48,7 +48,7 @@ def run(
     batch: Annotated[int | None, typer.Option(help="Images sampled at once.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cuda, cpu or mps.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 is one per core.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 is OMP_NUM_THREADS or one per core.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="A method's setting: cat.weight=6, clora.preset=paper; steps=50: of all methods."),

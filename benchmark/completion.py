@@ -13,7 +13,7 @@ from cat_bench.benchmark import keys
 from cat_bench.benchmark.errors import CatBenchError
 from cat_bench.benchmark.files import read_json, write_json
 from cat_bench.benchmark.folders import find_backbone, find_metric, metric_for
-from cat_bench.benchmark.provenance import cores, now
+from cat_bench.benchmark.provenance import default_threads, now
 from cat_bench.benchmark.spec import RunSpec
 from cat_bench.benchmark.stage import whole
 from cat_bench.methods.registry import methods
@@ -72,7 +72,7 @@ def _signature(spec: RunSpec, sequence: Sequence) -> str | None:
     folders = [keys.folder_digest(folder) for folder in (backbone, metric, *_method_folders(spec)) if folder]
     return keys.digest(
         *(spec.model_dump(mode="json"), sequence.fingerprint, [concept.fingerprint for concept in sequence.concepts]),
-        *(version("cat-bench"), keys.LEARNING_VERSION, keys.SAMPLING_VERSION, keys.SCORING_VERSION, cores(), folders),
+        *(version("cat-bench"), keys.LEARNING_VERSION, keys.SAMPLING_VERSION, keys.SCORING_VERSION, default_threads(), folders),
     )
 
 

@@ -49,7 +49,13 @@ class Library:
             shutil.rmtree(folder)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+            shutil.rmtree(folder)  # a run beside this one has just kept the same stage
+            return
         self.add(target, record)
 
     def clear(self, folder: Path, wanted: Keys) -> None:

@@ -61,6 +61,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_threads() -> int:
+    """What OMP_NUM_THREADS says, where someone set it; else one thread per core."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdigit() and int(wanted) else cores()
+
+
 def machine() -> dict[str, Any]:
     """The computer, without its name."""
     return {"system": platform.system(), "release": platform.release(), "processor": _processor(), "cores": cores()}

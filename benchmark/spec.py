@@ -37,7 +37,7 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
     preservation_images: int = Field(default=1, ge=1)
     sampler: Sampler = Sampler()
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0: one per core")
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0: as OMP_NUM_THREADS says, else one per core")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     overrides: Mapping[str, Mapping[str, Any]] = {}
 

@@ -24,7 +24,7 @@ from cat_bench.benchmark.events import Learning
 from cat_bench.benchmark.features import MetricModel
 from cat_bench.benchmark.files import write_bytes
 from cat_bench.benchmark.plan import CellPlan, StagePlan
-from cat_bench.benchmark.provenance import cores
+from cat_bench.benchmark.provenance import default_threads
 from cat_bench.benchmark.sampling import SamplerConfig, sample
 from cat_bench.benchmark.seeds import generator, stream
 from cat_bench.benchmark.spec import RunSpec
@@ -39,7 +39,7 @@ class TorchEngine:
         self.sampler = SamplerConfig(**spec.sampler.model_dump())
         self.device = resolve_device(spec.device)
         self.precision = resolve_precision(spec.precision, self.device)
-        self.threads = spec.threads or cores()
+        self.threads = spec.threads or default_threads()
         self._exit = ExitStack()
         self.backbone = Backbone.load(spec.backbone, device=self.device)
         self.metric = MetricModel.load(self.backbone.metric, self.device)
