@@ -215,7 +215,7 @@ def load_sequence(name: str | Path) -> Sequence:
         if twice:
             raise TaskError(f"{where}: two concepts with {attribute} {twice[0]!r}; give one of them another")
     preservation: dict[str, tuple[str, ...]] = dict(base.preservation) if base is not None else {}
-    preservation.update(entry.preservation)
+    preservation.update((str(stratum), prompts) for stratum, prompts in entry.preservation.items())
     return Sequence(entry.id, entry.version, entry.title, entry.license, entry.citation, tuple(concepts), preservation)
 
 

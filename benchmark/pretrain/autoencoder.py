@@ -54,7 +54,7 @@ def train_autoencoder(
     def objective(x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         moments = model.encode(x).latent_dist
         z = moments.mean + moments.std * noise
-        y = model.decode(z, return_dict=False)[0].float()
+        y: torch.Tensor = model.decode(z, return_dict=False)[0].float()
         return (y - x).abs().mean() + (y - x).square().mean() + KL_WEIGHT * _kl(moments.mean, moments.logvar)
 
     compiled = torch.compile(objective)
@@ -64,7 +64,7 @@ def train_autoencoder(
         x = to_tensor(pixels[rows.numpy()]).to(device, memory_format=torch.channels_last)
         noise = torch.randn(BATCH, 16, 8, 8, generator=generator).to(device)
         with torch.autocast(device, torch.bfloat16):
-            return compiled(x, noise)  # type: ignore[no-any-return]
+            return compiled(x, noise)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's remarks about diffusers' own code
@@ -88,7 +88,7 @@ def polish_decoder(
     stored = encode(model, pixels, device)
 
     def objective(z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        y = model.decode(z, return_dict=False)[0].float()
+        y: torch.Tensor = model.decode(z, return_dict=False)[0].float()
         return (y - x).square().mean() + 0.5 * (y - x).abs().mean()
 
     compiled = torch.compile(objective)
@@ -98,7 +98,7 @@ def polish_decoder(
         x = to_tensor(pixels[rows]).to(device, memory_format=torch.channels_last)
         z = torch.from_numpy(stored[rows]).float().to(device)
         with torch.autocast(device, torch.bfloat16):
-            return compiled(z, x)  # type: ignore[no-any-return]
+            return compiled(z, x)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
