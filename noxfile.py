@@ -111,6 +111,14 @@ def types(session: nox.Session) -> None:
     heavy(session, "mypy", *(argument for room in ROOMS for argument in ("-p", f"cat_bench.{room}")))
 
 
+@nox.session(python="3.12", default=False)
+def floor(session: nox.Session) -> None:
+    """The tests with the lowest version of everything that pyproject.toml allows, on Python 3.12."""
+    lowest = [line.replace(">=", "==") + ".*" for line in PROJECT["project"]["dependencies"] if ">=" in line]
+    session.install("-q", ".", *lowest, *group("test"))
+    session.run("pytest", *session.posargs, env=QUIET)
+
+
 @nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
     """The main job with its defaults, then once more: how long, how much memory. Arguments after -- are `run`'s."""

@@ -72,7 +72,14 @@ def _signature(spec: RunSpec, sequence: Sequence) -> str | None:
     folders = [keys.folder_digest(folder) for folder in (backbone, metric, *_method_folders(spec)) if folder]
     return keys.digest(
         *(spec.model_dump(mode="json"), sequence.fingerprint, [concept.fingerprint for concept in sequence.concepts]),
-        *(version("cat-bench"), keys.LEARNING_VERSION, keys.SAMPLING_VERSION, keys.SCORING_VERSION, default_threads(), folders),
+        *(
+            version("cat-bench"),
+            keys.LEARNING_VERSION,
+            keys.SAMPLING_VERSION,
+            keys.SCORING_VERSION,
+            default_threads(),
+            folders,
+        ),
     )
 
 

@@ -103,12 +103,12 @@ class Display:
             *(TextColumn("{task.fields[state]}"),),
             console=console,
             transient=True,
-            disable=not self.live,
         )
         self._bar = self._bars.add_task("run", total=1.0, state="loading the models")
 
     def __enter__(self) -> Display:
-        self._bars.start()
+        if self.live:
+            self._bars.start()
         logger = logging.getLogger("cat_bench")
         logger.addHandler(self._notes)
         logger.propagate = False  # libraries install a root handler of their own, which would say everything twice
@@ -117,7 +117,8 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if self.live:
+            self._bars.stop()
         logging.getLogger("cat_bench").removeHandler(self._notes)
         logging.getLogger("cat_bench").propagate = True
 
