@@ -112,6 +112,7 @@ def train_diffusion(
     torch.manual_seed(seed)
     tokenizer = backbone_tokenizer()
     model = Denoiser(tokenizer).to(device)
+    model.unet.compile()
     scheduler, scale = new_scheduler(), latent_scale(latents)
 
     def loss(generator: torch.Generator) -> torch.Tensor:

@@ -138,3 +138,11 @@ def test_inhabitants_are_many_fixed_and_pronounceable():
 def test_unknown_kind_is_named():
     with pytest.raises(TaskError, match="'dragon'; known: person"):
         vocabulary().kind("dragon")
+
+
+def test_the_artwork_page_names_every_style():
+    from pathlib import Path
+
+    page = (Path(__file__).parents[2] / "docs" / "artwork.md").read_text("utf-8")
+    for kind in KINDS:
+        assert f"| {kind.noun} | {kind.style} |" in page
