@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import nn
 
-from cat_bench.benchmark.pretrain.loop import Progress, train
+from cat_bench.benchmark.pretrain.loop import Progress, compiled, train
 
 BATCH = 32
 KL_WEIGHT = (
@@ -57,14 +57,14 @@ def train_autoencoder(
         y: torch.Tensor = model.decode(z, return_dict=False)[0].float()
         return (y - x).abs().mean() + (y - x).square().mean() + KL_WEIGHT * _kl(moments.mean, moments.logvar)
 
-    compiled = torch.compile(objective)
+    fast = compiled(objective)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         rows = torch.randint(len(pixels), (BATCH,), generator=generator)
         x = to_tensor(pixels[rows.numpy()]).to(device, memory_format=torch.channels_last)
         noise = torch.randn(BATCH, 16, 8, 8, generator=generator).to(device)
         with torch.autocast(device, torch.bfloat16):
-            return compiled(x, noise)
+            return fast(x, noise)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's remarks about diffusers' own code
@@ -91,14 +91,14 @@ def polish_decoder(
         y: torch.Tensor = model.decode(z, return_dict=False)[0].float()
         return (y - x).square().mean() + 0.5 * (y - x).abs().mean()
 
-    compiled = torch.compile(objective)
+    fast = compiled(objective)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         rows = torch.randint(len(pixels), (BATCH,), generator=generator).numpy()
         x = to_tensor(pixels[rows]).to(device, memory_format=torch.channels_last)
         z = torch.from_numpy(stored[rows]).float().to(device)
         with torch.autocast(device, torch.bfloat16):
-            return compiled(z, x)
+            return fast(z, x)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from cat_bench.benchmark.device import training_attention
-from cat_bench.benchmark.pretrain.loop import Progress, train
+from cat_bench.benchmark.pretrain.loop import Progress, compiled, train
 from cat_bench.benchmark.pretrain.pictures import Entry, caption
 from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer
 
@@ -90,11 +90,6 @@ class Denoiser(nn.Module):
         model.text_encoder = CLIPTextModel.from_pretrained(text_encoder, use_safetensors=True)
         return model
 
-    def forward(self, noisy: torch.Tensor, times: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Predicted v (n, 16, 8, 8) for noisy latents, time steps (n,) and token ids (n, CONTEXT)."""
-        context = self.text_encoder(tokens).last_hidden_state
-        return self.unet(noisy, times, context, return_dict=False)[0].float()  # type: ignore[no-any-return]
-
 
 def latent_scale(latents: NDArray[np.float16]) -> float:
     """The factor that brings latents to unit standard deviation (diffusers' `scaling_factor`)."""
@@ -112,7 +107,7 @@ def train_diffusion(
     torch.manual_seed(seed)
     tokenizer = backbone_tokenizer()
     model = Denoiser(tokenizer).to(device)
-    model.unet.compile()
+    unet = compiled(model.unet)
     scheduler, scale = new_scheduler(), latent_scale(latents)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
@@ -125,7 +120,8 @@ def train_diffusion(
         times = torch.randint(scheduler.config["num_train_timesteps"], (BATCH,), generator=generator)
         noisy, target = scheduler.add_noise(clean, noise, times), scheduler.get_velocity(clean, noise, times)
         with training_attention(torch.device(device), "bf16", 64), torch.autocast(device, torch.bfloat16):
-            predicted = model(noisy.to(device), times.to(device), tokens.to(device))
+            context = model.text_encoder(tokens.to(device)).last_hidden_state
+            predicted = unet(noisy.to(device), times.to(device), context, return_dict=False)[0].float()
         return F.mse_loss(predicted, target.to(device))
 
     yield from train(model, loss, minutes=minutes, peak=8e-4, checkpoint=checkpoint, seed=seed, ema=0.999)
