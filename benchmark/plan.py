@@ -17,7 +17,7 @@ from cat_bench.methods.registry import methods
 
 if TYPE_CHECKING:
     from cat_bench.benchmark.engine import Engine
-    from cat_bench.tasks.sequence import Concept
+    from cat_bench.tasks.concept import Concept
     from cat_bench.tasks.sequence import Sequence as TaskSequence
 
 RESERVED = ("base", "references", "report", "real")

@@ -23,7 +23,7 @@ from cat_bench.methods.base import Batch, Method, Query
 
 
 class Concept(Protocol):
-    """What the trainer needs to know of a concept (cat_bench.tasks.sequence.Concept has it)."""
+    """What the trainer needs to know of a concept (cat_bench.tasks.concept.Concept has it)."""
 
     @property
     def id(self) -> str: ...

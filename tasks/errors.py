@@ -2,6 +2,4 @@
 
 
 class TaskError(ValueError):
-    """A sequence, concept or picture cannot be had as asked; the message is one line that says what, where and how to
-    mend it.
-    """
+    """A sequence, concept or picture cannot be had as asked: one line that says what, where and how to mend it."""

@@ -1,8 +1,8 @@
 """Sequences: concepts in an order with their prompts, read from TOML; data, not code.
 
 A released sequence is never edited: its `id` and `version` stand for exactly these pictures and words. The
-fingerprint covers both, and
-`sequences/fingerprints.toml` has those of the shipped ones, so that a library that draws differently is noticed.
+fingerprint covers both, and `sequences/fingerprints.toml` has those of the shipped ones, so that a library that draws
+differently is noticed.
 """
 
 from __future__ import annotations
@@ -19,26 +19,13 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from PIL.Image import Image
 from pydantic import BaseModel, ValidationError
 
+from cat_bench.tasks.concept import Concept
 from cat_bench.tasks.errors import TaskError
 from cat_bench.tasks.vocabulary import Kind, vocabulary
-from cat_bench.tasks.world import (
-    Look,
-    Picture,
-    Scene,
-    draw_scene,
-    pick,
-    render,
-    scene_phrases,
-    sentence,
-    svg,
-    with_articles,
-)
+from cat_bench.tasks.world import Look
 
-TRAIN_IMAGES = 6
-REFERENCE_IMAGES = 12
 SHIPPED = files("cat_bench.tasks").joinpath("sequences")
 
 
@@ -64,93 +51,6 @@ class SequenceEntry(BaseModel, frozen=True, extra="forbid"):
     prompts: dict[str, tuple[str, ...]] = {}
     preservation: dict[Literal["class", "other", "unknown", "named"], tuple[str, ...]] = {}
     concept: tuple[ConceptEntry, ...]
-
-
-@dataclass(frozen=True)
-class Concept:
-    """One thing to learn: six training pictures with captions, twelve held-out references, a trigger, a class noun,
-    evaluation prompts.
-    """
-
-    id: str
-    trigger: str
-    look: Look
-    prompts: tuple[str, ...]  # templates with "{}"
-
-    @property
-    def kind(self) -> Kind:
-        """The class of picture."""
-        return vocabulary().kind(self.look.kind)
-
-    @property
-    def noun(self) -> str:
-        """The class noun, e.g. "person"."""
-        return self.kind.noun
-
-    @cached_property
-    def train_pictures(self) -> tuple[Picture, ...]:
-        """What is learned from; no two on the same background or, as far as there are enough, with the same
-        expression.
-        """
-        return tuple(Picture(self.look, scene) for scene in _scenes(self.kind, f"{self.id}/train", TRAIN_IMAGES))
-
-    @cached_property
-    def reference_pictures(self) -> tuple[Picture, ...]:
-        """What is scored against; never trained on."""
-        return tuple(
-            Picture(self.look, scene) for scene in _scenes(self.kind, f"{self.id}/reference", REFERENCE_IMAGES)
-        )
-
-    @property
-    def train_captions(self) -> tuple[str, ...]:
-        """Templates that name what varies, not what the concept is: "a {}, smiling, wearing a red hoodie, on a mint
-        background".
-        """
-        return tuple(sentence(scene_phrases(self.kind, p.scene)) for p in self.train_pictures)
-
-    def train_images(self, size: int) -> list[Image]:
-        """The training pictures, RGB, size × size pixels."""
-        return [render(p, size) for p in self.train_pictures]
-
-    def reference_images(self, size: int) -> list[Image]:
-        """The reference pictures, RGB, size × size pixels."""
-        return [render(p, size) for p in self.reference_pictures]
-
-    def fill(self, template: str, form: str) -> str:
-        """A prompt from a template; form: "trigger" (trigger and class noun), "noun" (class noun alone) or "token"
-        (trigger alone).
-        """
-        subjects = {"trigger": f"{self.trigger} {self.noun}", "noun": self.noun, "token": self.trigger}
-        if form not in subjects:
-            raise TaskError(f"unknown form {form!r} of a prompt; known: {', '.join(subjects)}")
-        return with_articles(template.format(subjects[form]))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """sha256 over the drawings, captions and prompts."""
-        content = [self.id, self.trigger, self.noun, self.train_captions, self.prompts]
-        drawings = [svg(p) for p in (*self.train_pictures, *self.reference_pictures)]
-        return hashlib.sha256(json.dumps([content, drawings]).encode()).hexdigest()
-
-
-def _scenes(kind: Kind, seed: str, count: int) -> list[Scene]:
-    """Random scenes whose backgrounds and expressions differ for as long as there are new ones."""
-    rng = Random(seed)
-    backgrounds, expressions = list(vocabulary().backgrounds), list(kind.expressions)
-    scenes: list[Scene] = []
-    while len(scenes) < count:
-        drawn = draw_scene(kind, rng)
-        background = pick(rng, _unused(backgrounds, [s.background for s in scenes]))
-        expression = pick(rng, _unused(expressions, [str(s.expression) for s in scenes])) if expressions else None
-        features = {c: pick(rng, v) for c, v in kind.expressions[expression].items()} if expression is not None else {}
-        scenes.append(Scene(background, drawn.parts, drawn.colors, expression, features, drawn.pose))
-    return scenes
-
-
-def _unused(options: list[str], used: list[str]) -> list[str]:
-    """The options used least often so far."""
-    least = min(used.count(o) for o in options)
-    return [o for o in options if used.count(o) == least]
 
 
 @dataclass(frozen=True)
@@ -201,9 +101,7 @@ def sequence_names() -> tuple[str, ...]:
 
 
 def load_sequence(name: str | Path) -> Sequence:
-    """A shipped sequence by name, or one from a TOML file. Raises TaskError: what is wrong, where, and how to mend
-    it.
-    """
+    """A shipped sequence by name, or one from a TOML file. Raises TaskError: what is wrong, where, how to mend it."""
     entry, where = _read(name)
     base = load_sequence(entry.extends) if entry.extends is not None else None
     prompts = {c.kind.id: c.prompts for c in base.concepts} if base is not None else {}

@@ -79,9 +79,7 @@ def pick(rng: Random, options: Sequence[T]) -> T:
 
 
 def draw_look(kind: Kind, rng: Random, held_out: bool = False) -> Look:
-    """A random identity of this kind; with `held_out`, every part that has unseen variants shows one (for tests and
-    references).
-    """
+    """A random identity of this kind; with `held_out`, every part that has unseen variants shows one of them."""
     parts: dict[str, str | None] = {}
     for name, part in kind.parts.items():
         if part.free:

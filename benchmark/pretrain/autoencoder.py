@@ -80,8 +80,9 @@ def _kl(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
 def polish_decoder(
     model: AutoencoderKL, pixels: NDArray[np.uint8], minutes: float, checkpoint: Path, device: str, seed: int
 ) -> Iterator[Progress | AutoencoderKL]:
-    """Train the decoder on, encoder and latents fixed, so that the diffusion model can be trained on those latents
-    meanwhile. Loss: mean squared error + ½ L1.
+    """Train the decoder on with the encoder fixed, so that the denoiser can be trained on its latents meanwhile.
+
+    Loss: mean squared error + ½ L1.
     """
     model.requires_grad_(False)
     trained = nn.ModuleDict({"post_quant_conv": model.post_quant_conv, "decoder": model.decoder}).requires_grad_(True)

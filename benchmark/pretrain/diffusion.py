@@ -1,6 +1,4 @@
-"""The denoiser and text encoder of `avatars64`, trained together on stored latents; saved as a stock Stable Diffusion
-pipeline.
-"""
+"""The denoiser and text encoder of `avatars64`, trained together on stored latents; saved as a stock pipeline."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ def backbone_tokenizer() -> CLIPTokenizer:
 
 
 def new_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule, predicting v, rescaled to end in pure noise: flat backgrounds keep their
-    colour.
-    """
+    """Stable Diffusion's schedule, predicting v, rescaled to end in pure noise: flat backgrounds keep their colour."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -99,8 +95,7 @@ def latent_scale(latents: NDArray[np.float16]) -> float:
 def train_diffusion(
     latents: NDArray[np.float16], entries: list[Entry], minutes: float, checkpoint: Path, device: str, seed: int
 ) -> Iterator[Progress | Denoiser]:
-    """Train on unscaled latents (n, 16, 8, 8) and what they show; yields progress, last the model with the averaged
-    weights.
+    """Train on unscaled latents (n, 16, 8, 8) and what they show; yields progress, last the averaged model.
 
     Loss: mean squared error of v at uniform time steps; a tenth of the captions are empty.
     """

@@ -24,8 +24,7 @@ SEED = "evaluation pictures, never trained on"
 
 
 def evaluate(backbone_folder: Path, metric_folder: Path, device: str = "auto", scale: float = 1.0) -> Iterator[Figure]:
-    """Measure all figures one by one; `scale` < 1 measures on fewer pictures, and leaves out the training of adapters
-    (tests).
+    """Measure all figures one by one; `scale` < 1 takes fewer pictures and trains no adapters (tests).
 
     Sampling: DPM-Solver++, 20 steps, guidance 4, fp32.
     """
@@ -101,8 +100,9 @@ def _classes(backbone: Backbone, judge: MetricModel, each: int) -> Figure:
 
 
 def _alignment(backbone: Backbone, judge: MetricModel, n: int) -> Figure:
-    """(generated − shuffled) / (real − shuffled) of the mean cosine between image and caption; shuffled: real images
-    with others' captions.
+    """(generated − shuffled) / (real − shuffled) of the mean cosine of image and caption.
+
+    Shuffled: real images with one another's captions.
     """
     rng = Random(f"{SEED}/alignment")
     entries = [Entry(draw_entry(rng).picture, None) for _ in range(n)]

@@ -23,7 +23,8 @@ from cat_bench.benchmark.training import train
 from cat_bench.methods.base import mse
 from cat_bench.methods.registry import methods
 from cat_bench.results.formulas import clip_i, clip_i_left_out, concept_accuracy
-from cat_bench.tasks.sequence import Concept, load_sequence
+from cat_bench.tasks.concept import Concept
+from cat_bench.tasks.sequence import load_sequence
 
 IMAGES = 4  # for each evaluation prompt
 JOINT_STEPS = 450
@@ -47,9 +48,7 @@ class Sitting:
         return LoraAdapter(self.backbone, c.rank, c.alpha, c.targets, generator(self.seed, "init"), False)
 
     def features(self, concept: Concept, deltas: dict[str, torch.Tensor] | None) -> NDArray[np.float32]:
-        """Of pictures for the concept's evaluation prompts (prompts × IMAGES, d); the noise depends on the prompt
-        only.
-        """
+        """Of pictures for the evaluation prompts (prompts × IMAGES, d); the noise depends on the prompt only."""
         prompts = [concept.fill(p, "trigger") for p in concept.prompts for _ in range(IMAGES)]
         seeds = [stream(self.seed, "eval", p, i) for p in concept.prompts for i in range(IMAGES)]
         batches = sample(self.backbone, deltas, prompts, seeds, precision=self.precision)
@@ -102,9 +101,7 @@ def _all_pictures(backbone: Backbone, concepts: Sequence[Concept]) -> tuple[torc
 
 
 def learnable(backbone: Backbone, judge: MetricModel, sequence: str = "faces5", seed: int = 0) -> Iterator[Figure]:
-    """Concept accuracy after joint training and alone, and the share of CLIP-I's way from floor to ceiling that is
-    made alone.
-    """
+    """Concept accuracy jointly and alone, and how much of CLIP-I's way from floor to ceiling is made alone."""
     sitting = Sitting(backbone, judge, sequence, seed)
     n = sum(len(c.prompts) for c in sitting.concepts) * IMAGES
     together = sitting.joint()

@@ -51,8 +51,7 @@ def train(
     ema: float | None = None,
     charged: float | None = None,
 ) -> Iterator[Progress]:
-    """Minimise `loss(generator)` over the parameters of `module` for so many minutes of stepping; resumes from
-    `checkpoint`.
+    """Minimise `loss(generator)` over the module's parameters for so many minutes; goes on from `checkpoint`.
 
     When the budget is used up the module holds the averaged weights (`ema`, a decay) or the last ones. `charged`
     fixes the seconds that
