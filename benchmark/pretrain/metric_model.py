@@ -1,11 +1,8 @@
-"""The metric model of `avatars64`: a small open_clip model trained on other pictures of the world, with other words
-and another seed.
+"""The metric model of `avatars64`: a small open_clip model of other pictures of the world, other words, another seed.
 
 It must judge two things: does a picture show what a text says, and do two pictures show the same individual. Hence
-three losses: CLIP's own between
-pictures and captions, the same between two pictures of one identity in different scenes, and a linear read-out of
-every attribute
-(thrown away afterwards), which makes a little training go a long way.
+three losses: CLIP's own between pictures and captions, the same between two pictures of one identity in different
+scenes, and a linear read-out of every attribute, thrown away afterwards, which makes a little training go a long way.
 """
 
 from __future__ import annotations

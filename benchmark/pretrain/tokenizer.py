@@ -20,8 +20,9 @@ END = "</w>"
 
 
 def caption_corpus(seed: str, captions: int = 20_000, names: int = 6_000) -> Iterator[str]:
-    """Random captions, and random names one to a line: syllables become tokens, whole names do not, so a new name
-    splits as a known one does.
+    """Random captions, and random names one to a line.
+
+    So syllables become tokens and whole names do not, and a new name splits as a known one does.
     """
     rng = Random(seed)
     for _ in range(captions):
@@ -32,10 +33,9 @@ def caption_corpus(seed: str, captions: int = 20_000, names: int = 6_000) -> Ite
 
 
 def learn_tokenizer(corpus: Iterable[str], size: int, context: int) -> CLIPTokenizer:
-    """A CLIPTokenizer with at most `size` tokens, `context` tokens long; any lower-case text can be spelled out in
-    letters.
+    """A CLIPTokenizer of about `size` tokens, `context` tokens long.
 
-    The end-of-text token has the highest id, as CLIP's pooling expects.
+    Any lower-case text can be spelled out in letters. The end-of-text token has the highest id, as CLIP's pooling expects.
     """
     letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
     trainer = BpeTrainer(
