@@ -35,7 +35,8 @@ def caption_corpus(seed: str, captions: int = 20_000, names: int = 6_000) -> Ite
 def learn_tokenizer(corpus: Iterable[str], size: int, context: int) -> CLIPTokenizer:
     """A CLIPTokenizer of about `size` tokens, `context` tokens long.
 
-    Any lower-case text can be spelled out in letters. The end-of-text token has the highest id, as CLIP's pooling expects.
+    Any lower-case text can be spelled out in letters. The end-of-text token has the highest id, for
+    CLIP's pooling.
     """
     letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
     trainer = BpeTrainer(
