@@ -79,9 +79,9 @@ class Denoiser(nn.Module):
         )
 
     @classmethod
-    def load(cls, unet: Path, text_encoder: Path) -> Denoiser:
+    def load(cls, tokenizer: CLIPTokenizer, unet: Path, text_encoder: Path) -> Denoiser:
         """From the folders its two models were saved to."""
-        model = cls(backbone_tokenizer())
+        model = cls(tokenizer)
         model.unet = UNet2DConditionModel.from_pretrained(unet, use_safetensors=True)
         model.text_encoder = CLIPTextModel.from_pretrained(text_encoder, use_safetensors=True)
         return model
@@ -93,14 +93,19 @@ def latent_scale(latents: NDArray[np.float16]) -> float:
 
 
 def train_diffusion(
-    latents: NDArray[np.float16], entries: list[Entry], minutes: float, checkpoint: Path, device: str, seed: int
+    latents: NDArray[np.float16],
+    entries: list[Entry],
+    tokenizer: CLIPTokenizer,
+    minutes: float,
+    checkpoint: Path,
+    device: str,
+    seed: int,
 ) -> Iterator[Progress | Denoiser]:
     """Train on unscaled latents (n, 16, 8, 8) and what they show; yields progress, last the averaged model.
 
     Loss: mean squared error of v at uniform time steps; a tenth of the captions are empty.
     """
     torch.manual_seed(seed)
-    tokenizer = backbone_tokenizer()
     model = Denoiser(tokenizer).to(device)
     unet = compiled(model.unet)
     scheduler, scale = new_scheduler(), latent_scale(latents)
@@ -123,14 +128,16 @@ def train_diffusion(
     yield model
 
 
-def save_backbone(model: Denoiser, autoencoder: AutoencoderKL, scale: float, folder: Path) -> None:
+def save_backbone(
+    model: Denoiser, tokenizer: CLIPTokenizer, autoencoder: AutoencoderKL, scale: float, folder: Path
+) -> None:
     """Write the diffusers folder, fp16 safetensors, that `StableDiffusionPipeline.from_pretrained` loads."""
     autoencoder.register_to_config(scaling_factor=scale)
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
         unet=model.unet,
         text_encoder=model.text_encoder,
-        tokenizer=backbone_tokenizer(),
+        tokenizer=tokenizer,
         scheduler=new_scheduler(),
         safety_checker=None,
         feature_extractor=None,

@@ -20,10 +20,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from transformers import CLIPTokenizer
 
 from cat_bench.benchmark.errors import CatBenchError
 from cat_bench.benchmark.pretrain.autoencoder import encode, polish_decoder, train_autoencoder
-from cat_bench.benchmark.pretrain.diffusion import Denoiser, latent_scale, save_backbone, train_diffusion
+from cat_bench.benchmark.pretrain.diffusion import (
+    Denoiser,
+    backbone_tokenizer,
+    latent_scale,
+    save_backbone,
+    train_diffusion,
+)
 from cat_bench.benchmark.pretrain.loop import Progress
 from cat_bench.benchmark.pretrain.metric_model import MetricTrainer, save_metric_model, train_metric_model
 from cat_bench.benchmark.pretrain.pictures import Pictures, render_shards
@@ -115,7 +122,8 @@ class Workshop:
     def _diffusion(self, out: Path) -> Iterator[Update]:
         latents, entries = np.load(self._needed("latents.npy")), self._load("backbone").entries
         training = train_diffusion(
-            latents, entries, self.minutes["diffusion"], self._checkpoint("diffusion"), self.device, SEEDS["diffusion"]
+            *(latents, entries, self._tokenizer(), self.minutes["diffusion"]),
+            *(self._checkpoint("diffusion"), self.device, SEEDS["diffusion"]),
         )
         for news in training:
             if isinstance(news, Denoiser):
@@ -138,8 +146,9 @@ class Workshop:
 
     def _save(self, out: Path) -> Iterator[Update]:
         autoencoder = AutoencoderKL.from_pretrained(self._needed("polished"), use_safetensors=True)
-        denoiser = Denoiser.load(self._needed("unet"), self._needed("text_encoder"))
-        save_backbone(denoiser, autoencoder, latent_scale(np.load(self._needed("latents.npy"))), out / NAME)
+        denoiser = Denoiser.load(self._tokenizer(), self._needed("unet"), self._needed("text_encoder"))
+        scale = latent_scale(np.load(self._needed("latents.npy"), mmap_mode="r"))
+        save_backbone(denoiser, self._tokenizer(), autoencoder, scale, out / NAME)
         clip = self._needed(f"{NAME}-clip")
         (out / clip.name).mkdir(parents=True, exist_ok=True)
         for path in clip.iterdir():
@@ -166,6 +175,13 @@ class Workshop:
         if not path.exists():
             raise PretrainError(f"{path} is not there yet; make the parts in order: {', '.join(PARTS)}")
         return path
+
+    def _tokenizer(self) -> CLIPTokenizer:
+        """The backbone's, learned once: token numbers are part of what the text encoder has learned."""
+        folder = self.folder / "tokenizer"
+        if not folder.exists():
+            backbone_tokenizer().save_pretrained(folder)
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)  # type: ignore[no-any-return]
 
     def _checkpoint(self, part: str) -> Path:
         return self.folder / f"{part}.ckpt"

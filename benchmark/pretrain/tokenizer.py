@@ -39,8 +39,15 @@ def learn_tokenizer(corpus: Iterable[str], size: int, context: int) -> CLIPToken
     CLIP's pooling.
     """
     letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
+    # Without numbers of their own, last letters are numbered in the chance order of a hash table, and ties between
+    # equally frequent pairs are broken by those numbers: as "special" tokens they come first, in this order.
     trainer = BpeTrainer(
-        vocab_size=size - 2, initial_alphabet=letters, end_of_word_suffix=END, min_frequency=2, show_progress=False
+        vocab_size=size - 2,
+        initial_alphabet=letters,
+        special_tokens=[letter + END for letter in letters],
+        end_of_word_suffix=END,
+        min_frequency=2,
+        show_progress=False,
     )
     learner = Tokenizer(BPE(end_of_word_suffix=END))
     learner.pre_tokenizer = Split(" ", "removed")

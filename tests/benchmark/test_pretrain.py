@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from random import Random
 
 import numpy as np
@@ -78,6 +80,16 @@ def test_known_words_are_one_token_and_new_names_split_as_known_ones_do():
     )  # anything can be spelled
     ids = tokenizer("a robot", padding="max_length", truncation=True).input_ids
     assert len(ids) == 40 and max(ids) == tokenizer.eos_token_id == len(tokenizer) - 1
+
+
+def test_a_tokenizer_is_learned_the_same_in_every_process():
+    code = (
+        "from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer; import json;"
+        "t = learn_tokenizer(caption_corpus('test', captions=500, names=2000), size=900, context=40);"
+        "print(json.dumps(t.get_vocab(), sort_keys=True))"
+    )
+    seen = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(3)}
+    assert len(seen) == 1  # a hash table's chance order once decided ties
 
 
 def test_the_learning_rate_rises_then_falls():
