@@ -181,7 +181,7 @@ class Workshop:
         folder = self.folder / "tokenizer"
         if not folder.exists():
             backbone_tokenizer().save_pretrained(folder)
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)  # type: ignore[no-any-return]
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
     def _checkpoint(self, part: str) -> Path:
         return self.folder / f"{part}.ckpt"
