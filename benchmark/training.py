@@ -19,18 +19,13 @@ from cat_bench.benchmark.errors import TrainingError
 from cat_bench.benchmark.prompts import word
 from cat_bench.benchmark.seeds import generator
 from cat_bench.benchmark.swap import Swap, cast_swaps, swapped
+from cat_bench.methods import base as methods
 from cat_bench.methods.base import Batch, Method, Query
 
 
-class Concept(Protocol):
-    """What the trainer needs to know of a concept (cat_bench.tasks.concept.Concept has it)."""
+class Concept(methods.Concept, Protocol):
+    """What the trainer needs of a concept beyond what a method does (cat_bench.tasks.concept.Concept has it)."""
 
-    @property
-    def id(self) -> str: ...
-    @property
-    def trigger(self) -> str: ...
-    @property
-    def noun(self) -> str: ...
     @property
     def train_captions(self) -> tuple[str, ...]: ...
     def train_images(self, size: int) -> list[Image.Image]: ...
