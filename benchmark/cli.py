@@ -34,6 +34,7 @@ class Kind(StrEnum):
 @app.command()
 def run(
     sequence: Annotated[str | None, typer.Option(help="Name or TOML file of a sequence.  [default: faces5]")] = None,
+    data: Annotated[str | None, typer.Option(help="Folder of the photos a sequence is made of.")] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="A method; again or with commas for more.  [default: the six shipped]")
     ] = None,
@@ -65,6 +66,7 @@ def run(
     drawn = {"name": sampler, "steps": steps, "guidance": guidance, "batch": batch}
     flags: dict[str, Any] = {
         "sequence": sequence,
+        "data": data,
         "methods": words(method),
         "backbone": backbone,
         "images_per_prompt": images,

@@ -95,15 +95,19 @@ def _models() -> Iterator[Finding]:
 
 def _sequences() -> Iterator[Finding]:
     from cat_bench.methods.registry import methods
-    from cat_bench.tasks.sequence import load_sequence, sequence_names
+    from cat_bench.tasks.entries import concept_ids, read_entry, sequence_names
+    from cat_bench.tasks.sequence import load_sequence
 
     for name in sequence_names():
         try:
-            concepts = load_sequence(name).concepts
+            count = len(concept_ids(name))
+            photos = read_entry(name)[0].photos
+            if not photos:
+                load_sequence(name)
         except ValueError as error:
             yield Finding(f"sequence {name}", "broken", str(error))
         else:
-            yield Finding(f"sequence {name}", f"{len(concepts)} concepts")
+            yield Finding(f"sequence {name}", f"{count} concepts" + (" made of photos of yours" if photos else ""))
     try:
         yield Finding("methods", ", ".join(methods.names()))
     except ValueError as error:

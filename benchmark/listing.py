@@ -27,13 +27,13 @@ def list_methods() -> Table:
 
 def list_sequences() -> Table:
     """The sequences that ship with the package."""
-    from cat_bench.tasks.sequence import load_sequence, sequence_names
+    from cat_bench.tasks.entries import concept_ids, read_entry, sequence_names
 
-    table = _table("sequence", "title", "concepts", "licence")
+    table = _table("sequence", "title", "concepts", "needs", "licence")
     for name in sequence_names():
-        sequence = load_sequence(name)
-        concepts = ", ".join(concept.id for concept in sequence.concepts)
-        table.add_row(f"{sequence.id}", sequence.title, concepts, sequence.license)
+        entry = read_entry(name)[0]
+        needs = "--data PHOTOS" if entry.photos else ""
+        table.add_row(entry.id, entry.title, ", ".join(concept_ids(name)), needs, entry.license)
     return table
 
 

@@ -49,7 +49,7 @@ def run(
     recorded and the others go on. On KeyboardInterrupt the current cell is recorded as interrupted; everything
     finished is kept, and the same call goes on from there.
     """
-    sequence = load_sequence(spec.sequence)
+    sequence = load_sequence(spec.sequence, Path(spec.data) if spec.data else None)
     sequence.check()
     spec = spec.model_copy(update={"sequence": sequence.id})  # it may have been a path
     for method in spec.methods:

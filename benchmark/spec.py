@@ -29,6 +29,7 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
     """A run. `overrides` maps a method to differences from its config; the key `preset` in it names a preset."""
 
     sequence: str = "faces5"
+    data: str | None = None  # folder of the photos that the sequence is made of
     backbone: str = "avatars64"
     methods: tuple[str, ...] = Field(default=METHODS, min_length=1)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)

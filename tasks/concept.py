@@ -1,114 +1,74 @@
-"""Concepts: one thing to learn, with its pictures, captions and evaluation prompts."""
+"""What a concept is, wherever its pictures come from: one thing to learn, with captions and evaluation prompts."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
-from functools import cached_property
-from random import Random
+from typing import Protocol
 
 from PIL.Image import Image
 
 from cat_bench.tasks.errors import TaskError
-from cat_bench.tasks.vocabulary import Kind, vocabulary
-from cat_bench.tasks.world import (
-    Look,
-    Picture,
-    Scene,
-    draw_scene,
-    pick,
-    render,
-    scene_phrases,
-    sentence,
-    svg,
-    with_articles,
-)
-
-TRAIN_IMAGES = 6
-REFERENCE_IMAGES = 12
 
 
-@dataclass(frozen=True)
-class Concept:
+class Concept(Protocol):
     """One thing to learn: training pictures with captions, held-out references, trigger, class noun, prompts."""
 
-    id: str
-    trigger: str
-    look: Look
-    prompts: tuple[str, ...]  # templates with "{}"
+    @property
+    def id(self) -> str:
+        """Its name, unique in a sequence and fit for a folder's name."""
+        ...
 
     @property
-    def kind(self) -> Kind:
-        """The class of picture."""
-        return vocabulary().kind(self.look.kind)
+    def trigger(self) -> str:
+        """The word that calls it up."""
+        ...
 
     @property
     def noun(self) -> str:
-        """The class noun, e.g. "person"."""
-        return self.kind.noun
+        """Its class, e.g. "dog"."""
+        ...
 
-    @cached_property
-    def train_pictures(self) -> tuple[Picture, ...]:
-        """What is learned from; no two on the same background or, as far as there are enough, with the same
-        expression.
-        """
-        return tuple(Picture(self.look, scene) for scene in _scenes(self.kind, f"{self.id}/train", TRAIN_IMAGES))
-
-    @cached_property
-    def reference_pictures(self) -> tuple[Picture, ...]:
-        """What is scored against; never trained on."""
-        return tuple(
-            Picture(self.look, scene) for scene in _scenes(self.kind, f"{self.id}/reference", REFERENCE_IMAGES)
-        )
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Evaluation prompts: templates with "{}"."""
+        ...
 
     @property
     def train_captions(self) -> tuple[str, ...]:
-        """Templates that name what varies, not what the concept is: "a {}, smiling, wearing a red hoodie, on a mint
-        background".
-        """
-        return tuple(sentence(scene_phrases(self.kind, p.scene)) for p in self.train_pictures)
+        """Templates with "{}", one for each training image."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over everything that decides what is learned and what it is judged by."""
+        ...
 
     def train_images(self, size: int) -> list[Image]:
-        """The training pictures, RGB, size × size pixels."""
-        return [render(p, size) for p in self.train_pictures]
+        """What is learned from: RGB, size × size pixels."""
+        ...
 
     def reference_images(self, size: int) -> list[Image]:
-        """The reference pictures, RGB, size × size pixels."""
-        return [render(p, size) for p in self.reference_pictures]
+        """What is scored against, never trained on: RGB, size × size pixels."""
+        ...
 
     def fill(self, template: str, form: str) -> str:
         """A prompt from a template; form: "trigger" (trigger and class noun), "noun" (class noun alone) or "token"
-        (trigger alone).
+        (trigger alone). Raises TaskError for another form.
         """
-        subjects = {"trigger": f"{self.trigger} {self.noun}", "noun": self.noun, "token": self.trigger}
-        if form not in subjects:
-            raise TaskError(f"unknown form {form!r} of a prompt; known: {', '.join(subjects)}")
-        return with_articles(template.format(subjects[form]))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """sha256 over the drawings, captions and prompts."""
-        content = [self.id, self.trigger, self.noun, self.train_captions, self.prompts]
-        drawings = [svg(p) for p in (*self.train_pictures, *self.reference_pictures)]
-        return hashlib.sha256(json.dumps([content, drawings]).encode()).hexdigest()
+        ...
 
 
-def _scenes(kind: Kind, seed: str, count: int) -> list[Scene]:
-    """Random scenes whose backgrounds and expressions differ for as long as there are new ones."""
-    rng = Random(seed)
-    backgrounds, expressions = list(vocabulary().backgrounds), list(kind.expressions)
-    scenes: list[Scene] = []
-    while len(scenes) < count:
-        drawn = draw_scene(kind, rng)
-        background = pick(rng, _unused(backgrounds, [s.background for s in scenes]))
-        expression = pick(rng, _unused(expressions, [str(s.expression) for s in scenes])) if expressions else None
-        features = {c: pick(rng, v) for c, v in kind.expressions[expression].items()} if expression is not None else {}
-        scenes.append(Scene(background, drawn.parts, drawn.colors, expression, features, drawn.pose))
-    return scenes
+class Named(Protocol):
+    """Whatever has a trigger and a class noun."""
+
+    @property
+    def trigger(self) -> str: ...
+    @property
+    def noun(self) -> str: ...
 
 
-def _unused(options: list[str], used: list[str]) -> list[str]:
-    """The options used least often so far."""
-    least = min(used.count(o) for o in options)
-    return [o for o in options if used.count(o) == least]
+def subject(concept: Named, form: str) -> str:
+    """The words that take the place of "{}" in a template; forms as in `Concept.fill`. Raises TaskError."""
+    subjects = {"trigger": f"{concept.trigger} {concept.noun}", "noun": concept.noun, "token": concept.trigger}
+    if form not in subjects:
+        raise TaskError(f"unknown form {form!r} of a prompt; known: {', '.join(subjects)}")
+    return subjects[form]

@@ -1,56 +1,34 @@
 """Sequences: concepts in an order with their prompts, read from TOML; data, not code.
 
 A released sequence is never edited: its `id` and `version` stand for exactly these pictures and words. The
-fingerprint covers both, and `sequences/fingerprints.toml` has those of the shipped ones, so that a library that draws
-differently is noticed.
+fingerprint covers both, and `sequences/fingerprints.toml` has those of the shipped ones that draw their own pictures,
+so that a library that draws differently is noticed. The fingerprint of one made of photos covers the user's files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
-
+from cat_bench.tasks.avatar import avatar_concept
 from cat_bench.tasks.concept import Concept
+from cat_bench.tasks.entries import SHIPPED, AvatarEntry, PhotoEntry, SequenceEntry, read_entry, sequence_names
 from cat_bench.tasks.errors import TaskError
-from cat_bench.tasks.vocabulary import Kind, vocabulary
-from cat_bench.tasks.world import Look
+from cat_bench.tasks.photo_concept import PhotoConcept, photo_concept
+from cat_bench.tasks.photo_folder import examine
 
-SHIPPED = files("cat_bench.tasks").joinpath("sequences")
+__all__ = ["SHIPPED", "Sequence", "load_sequence", "sequence_names"]
 
-
-class ConceptEntry(BaseModel, frozen=True, extra="forbid"):
-    """A concept as written in TOML."""
-
-    id: str
-    kind: str
-    trigger: str = ""  # the id, if not given
-    parts: dict[str, str] = {}
-    colors: dict[str, str] = {}
-
-
-class SequenceEntry(BaseModel, frozen=True, extra="forbid"):
-    """A sequence as written in TOML."""
-
-    id: str
-    version: str
-    title: str
-    license: str
-    citation: str
-    extends: str | None = None
-    prompts: dict[str, tuple[str, ...]] = {}
-    preservation: dict[Literal["class", "other", "unknown", "named"], tuple[str, ...]] = {}
-    concept: tuple[ConceptEntry, ...]
+Prompts = Mapping[str, tuple[str, ...]]
+_TAKEN = ("preservation", "text")  # names in a run's folder beside the concepts'
 
 
 @dataclass(frozen=True)
@@ -94,77 +72,70 @@ class Sequence:
             )
 
 
-def sequence_names() -> tuple[str, ...]:
-    """The shipped sequences."""
-    names = (Path(entry.name) for entry in SHIPPED.iterdir())
-    return tuple(sorted(n.stem for n in names if n.suffix == ".toml" and n.stem != "fingerprints"))
+def load_sequence(name: str | Path, data: Path | None = None) -> Sequence:
+    """A shipped sequence by name, or one from a TOML file. Raises TaskError: what is wrong, where, how to mend it.
+
+    data: the folder that the folders of photos are in; without it they are looked for where the TOML's key `data`
+    says, or beside the TOML. Every photo is decoded once, so that a run does not meet a bad one half way.
+    """
+    sequence = _load(str(name), data, [])[0]
+    if data is not None and not any(isinstance(concept, PhotoConcept) for concept in sequence.concepts):
+        raise TaskError(f"sequence {sequence.id} draws its own pictures: leave --data out")
+    return sequence
 
 
-def load_sequence(name: str | Path) -> Sequence:
-    """A shipped sequence by name, or one from a TOML file. Raises TaskError: what is wrong, where, how to mend it."""
-    entry, where = _read(name)
-    base = load_sequence(entry.extends) if entry.extends is not None else None
-    prompts = {c.kind.id: c.prompts for c in base.concepts} if base is not None else {}
-    concepts = [_concept(c, {**prompts, **entry.prompts}, where) for c in entry.concept]
-    concepts = [*(base.concepts if base is not None else ()), *concepts]
+def _load(name: str, data: Path | None, above: list[str]) -> tuple[Sequence, Prompts]:
+    if name in above:
+        raise TaskError(f"sequence {name} extends itself, by way of {' and '.join(above)}; take one `extends` out")
+    entry, beside = read_entry(name)
+    base, prompts = _load(entry.extends, data, [*above, name]) if entry.extends is not None else (None, {})
+    prompts = {**prompts, **entry.prompts}
+    place = _photos(entry, name, beside, data) if entry.photos else Path()
+    concepts: list[Concept] = [*(base.concepts if base is not None else ())]
+    for concept in entry.concept:
+        if not re.fullmatch(r"\w[\w .-]*(?<! )", concept.id) or concept.id in _TAKEN:
+            raise TaskError(f"{name}: {concept.id!r} cannot be a concept's id; use letters, digits, '_', '-' and '.'")
+        if isinstance(concept, AvatarEntry):
+            concepts.append(avatar_concept(concept, prompts, name))
+        else:
+            concepts.append(_photo_concept(concept, prompts, name, place))
     for attribute in ("id", "trigger"):
-        values = [getattr(c, attribute) for c in concepts]
+        values = [getattr(c, attribute).casefold() for c in concepts]
         twice = sorted({v for v in values if values.count(v) > 1})
         if twice:
-            raise TaskError(f"{where}: two concepts with {attribute} {twice[0]!r}; give one of them another")
+            raise TaskError(f"{name}: two concepts with {attribute} {twice[0]!r}; give one of them another")
     preservation: dict[str, tuple[str, ...]] = dict(base.preservation) if base is not None else {}
-    preservation.update((str(stratum), prompts) for stratum, prompts in entry.preservation.items())
-    return Sequence(entry.id, entry.version, entry.title, entry.license, entry.citation, tuple(concepts), preservation)
+    preservation.update((str(stratum), texts) for stratum, texts in entry.preservation.items())
+    about = (entry.id, entry.version, entry.title, entry.license, entry.citation)
+    return Sequence(*about, tuple(concepts), preservation), prompts
 
 
-def _read(name: str | Path) -> tuple[SequenceEntry, str]:
-    known = sequence_names()
-    path = Path(name)
-    if str(name) in known:
-        source: Any = SHIPPED.joinpath(f"{name}.toml")
-    elif path.suffix == ".toml" or path.is_file():
-        source = path
+def _photos(entry: SequenceEntry, name: str, beside: Path | None, data: Path | None) -> Path:
+    """The folder that the sequence's folders of photos are in."""
+    first, *others = [concept.folder for concept in entry.concept if isinstance(concept, PhotoEntry)]
+    if data is not None:
+        place, mend = data, "give another --data"
+    elif beside is not None:
+        place, mend = beside / (entry.data or ""), "say where the photos are with --data FOLDER"
     else:
-        close = get_close_matches(str(name), known, 1)
-        hint = f"did you mean {close[0]!r}?" if close else "or give the path of a TOML file"
-        raise TaskError(f"unknown sequence {str(name)!r}: {hint} Shipped: {', '.join(known)}")
-    try:
-        return SequenceEntry.model_validate(tomllib.loads(source.read_text("utf-8"))), str(name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"sequence {name} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise TaskError(f"sequence {name} is not valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise TaskError(f"sequence {name}, key {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
-def _concept(entry: ConceptEntry, prompts: Mapping[str, tuple[str, ...]], where: str) -> Concept:
-    kind = vocabulary().kind(entry.kind)
-    place = f"{where}, concept {entry.id}"
-    for name, variant in entry.parts.items():
-        if name not in kind.parts or kind.parts[name].free:
-            raise TaskError(
-                f"{place}: {name!r} is not an identity part of a {kind.noun}; it has {_identity_parts(kind)}"
-            )
-        if variant not in kind.parts[name].words:
-            raise TaskError(
-                f"{place}: part {name!r} has no variant {variant!r}; it has {', '.join(kind.parts[name].words)}"
-            )
-    slots = {s: slot for s, slot in kind.slots.items() if slot.palette and not slot.free}
-    if set(entry.colors) != set(slots):
         raise TaskError(
-            f"{place}: colours must be given for {', '.join(slots)}; given: {', '.join(entry.colors) or 'none'}"
+            f"sequence {name} is made of photos that do not ship: say where they are with --data FOLDER, which has the "
+            f"folders {first} and {len(others)} more; docs/photos.md says where to get them"
         )
-    for slot, color in entry.colors.items():
-        if color not in slots[slot].palette:
-            raise TaskError(f"{place}: colour {slot} has no {color!r}; it has {', '.join(slots[slot].palette)}")
-    templates = prompts.get(kind.id, ())
-    if not templates or any("{}" not in t for t in templates):
-        raise TaskError(f"{where}: [prompts] needs a list for {kind.id!r}, each with a {{}} for the concept")
-    parts = {n: entry.parts.get(n) for n, p in kind.parts.items() if not p.free}
-    return Concept(entry.id, entry.trigger or entry.id, Look(kind.id, parts, dict(entry.colors)), templates)
+    if not place.is_dir():
+        raise TaskError(f"{place}: there is no such folder, and sequence {name} needs its photos; {mend}")
+    for folder in (first, *others):
+        if not os.path.lexists(place / folder):
+            raise TaskError(f"{place / folder}: this folder is not there, and sequence {name} needs its photos; {mend}")
+    return place
 
 
-def _identity_parts(kind: Kind) -> str:
-    return ", ".join(n for n, p in kind.parts.items() if not p.free)
+def _photo_concept(entry: PhotoEntry, prompts: Prompts, where: str, place: Path) -> PhotoConcept:
+    found = next((prompts[key] for key in (entry.id, entry.noun, "all") if key in prompts), ())
+    if not found or any("{}" not in template for template in found):
+        raise TaskError(
+            f"{where}: [prompts] needs a list for {entry.noun!r}, {entry.id!r} or all, each with a {{}} for the concept"
+        )
+    below = ".." not in Path(entry.folder).parts and not Path(entry.folder).is_absolute()
+    folder = examine(place / entry.folder, entry.references, within=place if below else None)
+    return photo_concept(folder, entry.id, entry.trigger, entry.noun, found, entry.caption)

@@ -1,0 +1,31 @@
+"""What is found in a folder of photos: errors that keep it from being used, notes on what is done about the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about one file or folder, said in one line."""
+
+    kind: Literal["error", "note"]
+    place: str
+    problem: str
+    mend: str  # of an error: what to do; of a note: what is done
+
+    @property
+    def line(self) -> str:
+        """Where, what, and how it is mended."""
+        return " ".join(f"{self.place}: {self.problem}; {self.mend}".split())
+
+
+def error(place: object, problem: str, mend: str) -> Finding:
+    """Something that keeps the folder from being used."""
+    return Finding("error", str(place), problem, mend)
+
+
+def note(place: object, problem: str, mend: str) -> Finding:
+    """Something that is taken care of."""
+    return Finding("note", str(place), problem, mend)
