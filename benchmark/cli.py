@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cat_bench.benchmark import data_cli
+
 Runs = Annotated[Path, typer.Option("--runs", help="Folder in which runs lie.", metavar="FOLDER")]
 Text = Annotated[str | None, typer.Option()]
 
@@ -163,6 +165,9 @@ def doctor(runs: Runs = Path("runs")) -> None:
         mend = f"  → {finding.trouble}" if finding.trouble else ""
         typer.echo(f"{'!!' if mend else 'ok'}  {finding.what}: {finding.found}{mend}")
     raise typer.Exit(1 if troubles else 0)
+
+
+data_cli.register(app)
 
 
 def main() -> None:
