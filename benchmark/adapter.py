@@ -49,7 +49,7 @@ class LoraAdapter:
         self.dense: dict[str, Tensor] = {}
         self.token: nn.Parameter | None = None
         if learns_token:
-            self.token = nn.Parameter(torch.zeros(1, backbone.token_table.shape[1], device=backbone.device))
+            self.token = nn.Parameter(torch.zeros(1, backbone.token_width, device=backbone.device))
         self._sums: dict[str, Tensor] = {}  # the past's, computed on demand
         self._entry: dict[str, Tensor] | None = None  # past + delta as this stage was entered
         self._swaps: dict[tuple[Mode, torch.dtype | None], list[Swap]] = {}
@@ -121,9 +121,7 @@ class LoraAdapter:
             own.copy_(fresh)
             self.B[name].zero_()
         if self.token is not None:
-            table = self.backbone.token_table.float()
-            fresh = torch.randn(self.token.shape, generator=self.generator).to(table.device)
-            self.token.copy_(table.mean() + table.std() * fresh)
+            self.token.copy_(self.backbone.random_token(self.generator))
 
     @torch.no_grad()
     def fold(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,17 +18,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from cat_bench.benchmark.device import resolve_device
 from cat_bench.benchmark.errors import BackboneError
-from cat_bench.benchmark.folders import find_backbone, metric_for
-from cat_bench.benchmark.prompts import PromptEncoder
+from cat_bench.benchmark.folders import BACKBONE_MARK, backbone_folder, family, metric_for, weight_file
+from cat_bench.benchmark.prompts import Conditioning, PromptEncoder, TextEncoder
+from cat_bench.benchmark.registered import described, registered
 
-WEIGHED = ("unet", "vae", "text_encoder")
-COMPONENTS = (*WEIGHED, "tokenizer", "scheduler")
-DTYPES = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Weights = Literal["auto", "fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+SECOND = ("text_encoder_2", "tokenizer_2")  # Stable Diffusion XL's
 
 
 @dataclass(eq=False, repr=False)
@@ -39,50 +43,40 @@ class Backbone:
     # diffusers' decorators hide its classes' attributes from type checkers; hence Any.
     unet: Any  # UNet2DConditionModel
     vae: Any  # AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    text_encoders: tuple[TextEncoder, ...]  # one, or Stable Diffusion XL's two
     scheduler: Any  # DDPMScheduler: the noise schedule the model was trained with
+    empty_is_zero: bool = False  # guidance starts from zeros, not from the embedding of the empty prompt
 
     @classmethod
-    def load(cls, name: str | Path, device: str | torch.device = "auto", dtype: str = "auto") -> Backbone:
-        """Load a shipped backbone by name, a diffusers folder, or `owner/name` from the Hugging Face Hub.
+    def load(cls, name: str | Path, device: str | torch.device = "auto", weights: str = "auto") -> Backbone:
+        """Load a backbone by its registered name, a diffusers folder, or `owner/name` from the Hugging Face Hub.
 
-        `dtype` is how the UNet's and the text encoder's weights are held. `auto` is fp32 everywhere: adapters are
-        folded into these weights, and bf16's 8 bits would swallow small ones; autocast gives bf16 its speed anyway.
-        Only safetensors are read, never pickles. Raises BackboneError.
+        `weights` is how the UNet's and the text encoders' are held. `auto` is fp32, on a GPU as `backbones.toml` says:
+        adapters are folded into these weights, and bf16's 8 bits would swallow small ones; autocast gives half
+        precision its speed anyway. Only safetensors are read, never pickles. Raises BackboneError.
         """
-        if dtype not in DTYPES:
-            raise BackboneError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
-        id_, folder = find_backbone(str(name))
-        for part in COMPONENTS:
-            if not (folder / part).is_dir():
-                raise BackboneError(f"{folder} has no {part}/: the layout must be {', '.join(COMPONENTS)}")
-            if part in WEIGHED and not any((folder / part).glob("*.safetensors")):
-                raise BackboneError(f"{folder / part} has no safetensors weights (pickled ones are never loaded)")
+        if weights not in ("auto", *DTYPES):
+            raise BackboneError(f"weights {weights!r} are unknown; use one of auto, {', '.join(DTYPES)}")
+        id_, folder = backbone_folder(str(name))
         where = resolve_device(device)
-        safe: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
+        if weights == "auto":
+            weights = described(id_, folder).weights if where.type == "cuda" else "fp32"
+        if weights == "fp16" and where.type == "cpu":
+            raise BackboneError("weights fp16 cannot be computed with on a CPU; use fp32 or bf16")
         bar = transformers_logging.is_progress_bar_enabled()
         transformers_logging.disable_progress_bar()
         try:
-            backbone = cls(
-                id=id_,
-                folder=folder,
-                device=where,
-                unet=UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=DTYPES[dtype], **safe),
-                # Always fp32: half-precision decoders of this family are known to overflow.
-                vae=AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, **safe),
-                text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=DTYPES[dtype], **safe),
-                tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-                scheduler=DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
-            )
+            backbone = cls(id_, folder, where, **_read(folder, DTYPES[weights]))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, BackboneError):
+                raise
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise BackboneError(f"{folder} cannot be read as a Stable Diffusion pipeline: {reason}") from error
         finally:
             if bar:
                 transformers_logging.enable_progress_bar()
         backbone._check()
-        for network in (backbone.unet, backbone.vae, backbone.text_encoder):
+        for network in (backbone.unet, *backbone._helpers):
             network.requires_grad_(False).eval().to(where)
         return backbone
 
@@ -91,6 +85,12 @@ class Backbone:
             raise BackboneError(
                 f"{self.folder / 'scheduler'}: prediction_type {self.scheduler.config.prediction_type!r} is not"
                 " supported (epsilon and v_prediction are)"
+            )
+        entry = registered().get(self.id)
+        if entry and (self.prediction_type, self.resolution) != (entry.prediction, entry.resolution):
+            raise BackboneError(
+                f"{self.folder} is not {self.id}: it predicts {self.prediction_type} at {self.resolution} pixels,"
+                f" and {self.id} {entry.prediction} at {entry.resolution}"
             )
         if self.unet.config.in_channels != self.vae.config.latent_channels:
             raise BackboneError(
@@ -118,13 +118,14 @@ class Backbone:
     @property
     def metric(self) -> str:
         """The metric model that goes with this backbone, as `MetricModel.load` takes it."""
-        return metric_for(self.folder)
+        return metric_for(self.id, self.folder)
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the names and bytes of all component files that can be loaded (configs, weights, vocabulary)."""
         total = hashlib.sha256()
-        files = (path for part in COMPONENTS for path in (self.folder / part).iterdir())
+        parts = (self.folder / part for part in (*COMPONENTS, *SECOND))
+        files = (path for part in parts if part.is_dir() for path in part.iterdir())
         for path in sorted(files, key=lambda path: path.relative_to(self.folder).as_posix()):
             if path.suffix in (".safetensors", ".json", ".txt"):
                 with path.open("rb") as file:
@@ -133,18 +134,55 @@ class Backbone:
         return total.hexdigest()
 
     @property
-    def token_table(self) -> Tensor:
-        """The text encoder's own token embeddings (vocabulary, d)."""
-        table: Tensor = self.text_encoder.get_input_embeddings().get_parameter("weight").detach()
-        return table
+    def token_width(self) -> int:
+        """d of a learned token (1, d): the widths of all text encoders' embeddings together."""
+        return sum(encoder.table.shape[1] for encoder in self.text_encoders)
+
+    def random_token(self, generator: torch.Generator) -> Tensor:
+        """(1, d) in fp32: normal, with the mean and the spread of each text encoder's embedding table."""
+        drawn = torch.randn(1, self.token_width, generator=generator).to(self.device)
+        tables = [encoder.table.float().to(self.device) for encoder in self.text_encoders]
+        parts = drawn.split([table.shape[1] for table in tables], dim=1)
+        return torch.cat([t.mean() + t.std() * part for t, part in zip(tables, parts, strict=True)], dim=1)
 
     @cached_property
     def _prompts(self) -> PromptEncoder:
-        return PromptEncoder(self.text_encoder, self.tokenizer, self.device)
+        side = self.resolution
+        sizes = (side, side, 0, 0, side, side) if len(self.text_encoders) > 1 else None
+        return PromptEncoder(self.text_encoders, self.device, sizes)
 
-    def encode_prompts(self, prompts: Sequence[str], token: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Embeddings (n, L, d) of n prompts, cached by string; `token` gives learned embeddings (1, d) by trigger."""
+    def encode_prompts(self, prompts: Sequence[str], token: Mapping[str, Tensor] | None = None) -> Conditioning:
+        """What n prompts say to the UNet, cached by string; `token` gives learned embeddings (1, d) by trigger."""
+        if not self._prompts.cached(prompts, tuple(token or {})):
+            self._fetch(*(encoder.network for encoder in self.text_encoders))
         return self._prompts(prompts, token)
+
+    def encode_empty(self, count: int) -> Conditioning:
+        """What guidance starts from, for n items: the empty prompt, or nothing at all where the pipeline does so."""
+        empty = self.encode_prompts([""] * count)
+        return empty.zeros() if self.empty_is_zero else empty
+
+    @property
+    def _helpers(self) -> tuple[Any, ...]:
+        """Every network but the UNet."""
+        return (self.vae, *(encoder.network for encoder in self.text_encoders))
+
+    def _fetch(self, *networks: Any) -> None:
+        for network in networks:
+            if next(network.parameters()).device != self.device:
+                network.to(self.device)
+
+    @contextmanager
+    def only_unet(self) -> Iterator[None]:
+        """While it lasts the other networks are in the CPU's memory; one that is asked for comes back by itself."""
+        try:
+            if self.device.type == "cuda":
+                for network in self._helpers:
+                    network.to("cpu")
+                torch.cuda.empty_cache()
+            yield
+        finally:
+            self._fetch(*self._helpers)
 
     @torch.no_grad()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
@@ -153,6 +191,7 @@ class Backbone:
         wrong = next((image.size for image in images if image.size != (side, side)), None)
         if wrong is not None:
             raise BackboneError(f"images must be {side}×{side} pixels for {self.id}; one is {wrong[0]}×{wrong[1]}")
+        self._fetch(self.vae)
         pixels = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
         scaled = (torch.from_numpy(pixels) / 127.5 - 1).permute(0, 3, 1, 2).contiguous()
         batches = [scaled[start : start + 8].to(self.device) for start in range(0, len(scaled), 8)]  # fits a small GPU
@@ -162,6 +201,7 @@ class Backbone:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
         """Pictures (n, H, W, 3) of latents (n, c, h, w), rounded to uint8 as diffusers does."""
+        self._fetch(self.vae)
         unscaled = latents.float() / float(self.vae.config.scaling_factor) + self._shift
         pixels = self.vae.decode(unscaled, return_dict=False)[0].float()
         levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
@@ -171,3 +211,34 @@ class Backbone:
     @property
     def _shift(self) -> float:
         return float(getattr(self.vae.config, "shift_factor", None) or 0.0)
+
+
+def _read(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """The parts of a pipeline's folder."""
+    double = family(folder) == "sdxl"
+    for part in (*COMPONENTS, *(SECOND if double else ())):
+        if not (folder / part).is_dir():
+            raise BackboneError(f"{folder} has no {part}/: its layout must be {', '.join(COMPONENTS)}")
+
+    def network(cls: Any, part: str, **more: Any) -> Any:
+        found = weight_file(folder, part)
+        if found is None:
+            raise BackboneError(f"{folder / part} has no safetensors weights (pickled ones are never loaded)")
+        return cls.from_pretrained(folder / part, use_safetensors=True, local_files_only=True, variant=found[1], **more)
+
+    def tokenizer(part: str) -> CLIPTokenizer:
+        return CLIPTokenizer.from_pretrained(folder / part, local_files_only=True)
+
+    encoders = [TextEncoder(network(CLIPTextModel, "text_encoder", dtype=dtype), tokenizer("tokenizer"), double)]
+    if double:
+        second = network(CLIPTextModelWithProjection, "text_encoder_2", dtype=dtype)
+        encoders.append(TextEncoder(second, tokenizer("tokenizer_2"), double))
+    index = json.loads((folder / BACKBONE_MARK).read_text("utf-8"))
+    return {
+        "unet": network(UNet2DConditionModel, "unet", torch_dtype=dtype),
+        # Always fp32: half-precision decoders of this family are known to overflow.
+        "vae": network(AutoencoderKL, "vae", torch_dtype=torch.float32),
+        "text_encoders": tuple(encoders),
+        "scheduler": DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
+        "empty_is_zero": double and bool(index.get("force_zeros_for_empty_prompt", True)),
+    }

@@ -49,7 +49,13 @@ def run(
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images sampled at once.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16, fp16 or fp32.")] = None,
+    weights: Annotated[str | None, typer.Option(help="How the backbone's are held: auto, fp32, bf16, fp16.")] = None,
+    economy: Annotated[
+        list[str] | None,
+        typer.Option(help="checkpointing, adamw8bit, channels_last, compile, micro_batch=N; again for more."),
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="What scores: open_clip folder or ARCHITECTURE:TAG.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cuda, cpu or mps.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 is OMP_NUM_THREADS or one per core.")] = None,
     set_: Annotated[
@@ -62,7 +68,7 @@ def run(
 ) -> None:
     """Run methods on a sequence. The same command again goes on where it stopped."""
     from cat_bench.benchmark.console import run_to_the_end
-    from cat_bench.benchmark.flags import numbers, overrides, words
+    from cat_bench.benchmark.flags import numbers, overrides, savings, words
     from cat_bench.benchmark.spec import read_spec, resolve
 
     drawn = {"name": sampler, "steps": steps, "guidance": guidance, "batch": batch}
@@ -76,6 +82,9 @@ def run(
         "orders": numbers(orders, "--orders"),
         "preservation_images": preservation_images,
         "precision": precision,
+        "weights": weights,
+        "economy": savings(economy or []),
+        "metric": metric,
         "device": device,
         "threads": threads,
         "sampler": {key: value for key, value in drawn.items() if value is not None},

@@ -65,8 +65,8 @@ def is_complete(folder: Path, spec: RunSpec, sequence: Sequence) -> bool:
 def _signature(spec: RunSpec, sequence: Sequence) -> str | None:
     """Changes whenever a key could; it may change more often (a touched file), which costs seconds, not results."""
     try:
-        _, backbone = find_backbone(spec.backbone)
-        _, metric = find_metric(metric_for(backbone))
+        id_, backbone = find_backbone(spec.backbone, fetch=False)
+        _, metric = find_metric(spec.metric or metric_for(id_, backbone))
     except CatBenchError:
         return None
     folders = [keys.folder_digest(folder) for folder in (backbone, metric, *_method_folders(spec)) if folder]

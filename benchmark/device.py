@@ -10,7 +10,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cat_bench.benchmark.errors import SpecError
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
+_COMPUTE: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -31,25 +32,31 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 
 def resolve_precision(precision: str, device: torch.device) -> Precision:
     """`auto` is bf16 autocast where the hardware multiplies bf16 itself, else fp32 (emulated bf16 is slower)."""
-    if precision == "fp32":
-        return "fp32"
-    if precision == "bf16":
-        return "bf16"
-    if precision != "auto":
-        raise SpecError(f"precision {precision!r} is unknown; use auto, bf16 or fp32")
+    match precision:
+        case "fp32" | "bf16" | "fp16":
+            return precision
+        case "auto":
+            pass
+        case _:
+            raise SpecError(f"precision {precision!r} is unknown; use auto, bf16, fp16 or fp32")
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """The autocast region of a precision: bf16 for matrix products, or nothing at all."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    """The autocast region of a precision: half precision for matrix products, or nothing at all."""
+    return torch.autocast(device.type, dtype=_COMPUTE[precision] or torch.bfloat16, enabled=precision != "fp32")
 
 
 def compute_dtype(precision: Precision) -> torch.dtype | None:
     """What static weights may be cast to once, so that autocast need not cast them at every call; None: leave them."""
-    return torch.bfloat16 if precision == "bf16" else None
+    return _COMPUTE[precision]
+
+
+def input_dtype(precision: Precision, weights: torch.dtype) -> torch.dtype:
+    """What a network held in `weights` is given: fp32 under autocast, which casts as it needs, else its own type."""
+    return weights if precision == "fp32" else torch.float32
 
 
 def training_attention(device: torch.device, precision: Precision, places: int) -> AbstractContextManager[None]:

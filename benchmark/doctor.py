@@ -79,13 +79,13 @@ def _devices() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     from cat_bench.benchmark.errors import CatBenchError
-    from cat_bench.benchmark.folders import find_backbone, find_metric, metric_for
+    from cat_bench.benchmark.folders import backbone_folder, find_metric, metric_for
     from cat_bench.benchmark.spec import RunSpec
 
     name = RunSpec().backbone
     try:
-        folder = find_backbone(name)[1]
-        _, metric = find_metric(metric_for(folder))
+        id_, folder = backbone_folder(name)
+        _, metric = find_metric(metric_for(id_, folder))
     except CatBenchError as error:
         yield Finding("backbone", "missing", str(error))
         return

@@ -23,6 +23,10 @@ class Engine(Protocol):
     @property
     def backbone_id(self) -> str: ...
     @property
+    def presets(self) -> str | None:
+        """The registered backbone whose settings suit this one; None if none does."""
+
+    @property
     def fingerprint(self) -> str:
         """Of the backbone's files."""
 

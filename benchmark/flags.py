@@ -43,6 +43,18 @@ def overrides(given: Sequence[str], methods: Sequence[str]) -> dict[str, dict[st
     return found
 
 
+def savings(given: Sequence[str]) -> dict[str, Any]:
+    """`checkpointing`, `adamw8bit`, `micro_batch=2` and the like as keys of Economy, which checks them."""
+    found: dict[str, Any] = {}
+    for word in words(given) or ():
+        key, equals, value = word.partition("=")
+        if key == "adamw8bit":
+            found["optimizer"] = key
+        else:
+            found[key] = _value(value) if equals else True
+    return found
+
+
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]

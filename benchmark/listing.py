@@ -38,15 +38,20 @@ def list_sequences() -> Table:
 
 
 def list_backbones() -> Table:
-    """The backbones that ship with the package; any diffusers folder of Stable Diffusion's layout will do as well."""
-    from cat_bench.benchmark.folders import backbone_names, find_backbone, metric_for
+    """The backbones known by name, and how to give another."""
+    from cat_bench.benchmark.folders import find_backbone
+    from cat_bench.benchmark.registered import OTHER, registered
 
-    table = _table("backbone", "scored with", "where it is")
-    for name in backbone_names():
-        folder = find_backbone(name)[1]
-        table.add_row(name, Path(metric_for(folder)).name, str(folder))
-    table.add_row("FOLDER", "its neighbour FOLDER-clip, else CLIP ViT-B/32", "any Stable Diffusion pipeline")
-    table.add_row("OWNER/NAME", "CLIP ViT-B/32", "on the Hugging Face Hub")
+    table = _table("backbone", "what it is", "scored with", "where it is")
+    table.columns[0].no_wrap = True
+    for name, entry in registered().items():
+        _, folder = find_backbone(name, fetch=False)
+        about = f"{entry.title}; {entry.resolution} pixels, {entry.prediction}; {entry.license}"
+        where = "ships with cat-bench" if entry.hub is None else f"{entry.hub} ({'here' if folder else 'not yet here'})"
+        table.add_row(name, about, entry.metric, where)
+    other = "a pipeline of Stable Diffusion or Stable Diffusion XL"
+    table.add_row("FOLDER", other, f"FOLDER-clip beside it, else {OTHER.metric}", "a diffusers folder")
+    table.add_row("OWNER/NAME", other, OTHER.metric, "on the Hugging Face Hub")
     return table
 
 

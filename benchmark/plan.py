@@ -85,8 +85,11 @@ class Plan:
     cells: tuple[CellPlan, ...] = field(default=())
 
 
-def configure(spec: RunSpec, name: str, backbone: str) -> tuple[type[Method], Method.Config]:
-    """A method's class and its resolved settings. Raises MethodError, or SpecError for a name a run needs itself."""
+def configure(spec: RunSpec, name: str, backbone: str | None) -> tuple[type[Method], Method.Config]:
+    """A method's class and its settings, resolved for a registered backbone (None: for no one in particular).
+
+    Raises MethodError, or SpecError for a name a run needs itself.
+    """
     if name in RESERVED:
         raise SpecError(f"method {name!r}: this name is taken by a folder of every run; rename the method")
     cls = methods.get(name)
@@ -119,7 +122,7 @@ def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, engine: Engin
     base = StagePlan(folder / BASE, 0, stage_keys(base_key, base_items, labels, ""), base_items)
     plans = []
     for cell in cells(spec):
-        method, config = configure(spec, cell.method, engine.backbone_id)
+        method, config = configure(spec, cell.method, engine.presets)
         place = folder / cell.path
         form = "trigger" if method.uses_noun else "token"
         key, previous = base_key, None

@@ -1,4 +1,4 @@
-"""Prompts to embeddings, with learned trigger tokens where a method has some."""
+"""Prompts to what the UNet is told, with learned trigger tokens where a method has some."""
 
 from __future__ import annotations
 
@@ -6,70 +6,72 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 logger = logging.getLogger(__name__)
 
 
-class PromptEncoder:
-    """Encodes prompts as Stable Diffusion does: the text encoder's last hidden state at the tokenizer's full length.
+@dataclass(frozen=True)
+class Conditioning:
+    """What tells the UNet what to draw, for n items.
 
-    A prompt is encoded alone, never beside others, so that its embedding does not depend on its neighbours (a batch of
-    another size may round differently), and kept: the text encoder is frozen. Learned tokens stand in for the word of
-    their trigger by replacing what the embedding layer returns; the shared embedding table is never touched.
+    context  (n, L, d) one embedding for each place of the prompt
+    pooled   (n, p) one for the whole prompt; Stable Diffusion XL only
+    sizes    (n, 6) original height and width, crop's top and left, target height and width; likewise
     """
 
-    def __init__(self, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, device: torch.device) -> None:
-        self.text_encoder = text_encoder
-        self.tokenizer = tokenizer
-        self.device = device
-        self.length = int(tokenizer.model_max_length)
-        self._cache: dict[str, Tensor] = {}
-        self._cut: set[str] = set()  # said once each
+    context: Tensor
+    pooled: Tensor | None = None
+    sizes: Tensor | None = None
 
-    def __call__(self, prompts: Sequence[str], token: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Embeddings of n prompts: (n, L, d).
+    def arguments(self, dtype: torch.dtype) -> dict[str, Any]:
+        """The keyword arguments of a diffusers UNet."""
+        given: dict[str, Any] = {"encoder_hidden_states": self.context.to(dtype)}
+        if self.pooled is not None and self.sizes is not None:
+            given["added_cond_kwargs"] = {"text_embeds": self.pooled.to(dtype), "time_ids": self.sizes.to(dtype)}
+        return given
 
-        `token` gives learned embeddings (1, d) by trigger. Prompts that name such a trigger are encoded anew, with
-        gradient to the embedding where it is asked for; all others come from the cache, without gradient.
-        """
-        tokens = dict(token or {})
-        learned = [p for p in dict.fromkeys(prompts) if any(word(trigger).search(p) for trigger in tokens)]
-        encoded: dict[str, Tensor] = {}
-        if learned and torch.is_grad_enabled() and any(t.requires_grad for t in tokens.values()):
-            encoded.update(zip(learned, self._encode(learned, tokens), strict=True))
-        else:
-            with torch.no_grad():
-                encoded.update((p, self._encode([p], tokens)[0]) for p in learned)
-        for prompt in prompts:
-            if prompt not in encoded:
-                encoded[prompt] = self._cached(prompt)
-        return torch.stack([encoded[prompt] for prompt in prompts])
+    def rows(self, which: slice | Tensor | list[int]) -> Conditioning:
+        """Those of some items."""
+        return Conditioning(*(None if part is None else part[which] for part in self._parts))  # type: ignore[arg-type]
 
-    def _cached(self, prompt: str) -> Tensor:
-        if prompt not in self._cache:
-            with torch.no_grad():
-                self._cache[prompt] = self._encode([prompt], {})[0]
-        return self._cache[prompt]
+    def after(self, first: Conditioning) -> Conditioning:
+        """These items behind those of `first`."""
+        pairs = zip(first._parts, self._parts, strict=True)
+        joined = (None if mine is None or theirs is None else torch.cat([theirs, mine]) for theirs, mine in pairs)
+        return Conditioning(*joined)  # type: ignore[arg-type]
 
-    def _encode(self, prompts: Sequence[str], tokens: Mapping[str, Tensor]) -> Tensor:
-        triggers = list(tokens)
-        rows = [self.token_ids(prompt, triggers) for prompt in prompts]
-        ids = torch.tensor([row for row, _ in rows], device=self.device)
-        places = torch.tensor([place for _, place in rows], device=self.device)
-        mask = None
-        if getattr(self.text_encoder.config, "use_attention_mask", False):
-            mask = (ids != self.tokenizer.pad_token_id).long()
-        with _replaced(self.text_encoder.get_input_embeddings(), places, [tokens[t] for t in triggers]):
-            hidden: Tensor = self.text_encoder(ids, attention_mask=mask).last_hidden_state
-        return hidden
+    def zeros(self) -> Conditioning:
+        """As many items that say nothing; their sizes stay."""
+        nothing = None if self.pooled is None else torch.zeros_like(self.pooled)
+        return Conditioning(torch.zeros_like(self.context), nothing, self.sizes)
 
-    def token_ids(self, prompt: str, triggers: Sequence[str] = ()) -> tuple[list[int], list[int]]:
-        """Token ids of length L, and at each place the number of the learned trigger that stands there, or −1."""
+    @property
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return (self.context, self.pooled, self.sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class TextEncoder:
+    """A frozen CLIP text model and its tokenizer. `penultimate`: its last layer but one speaks, as in SDXL."""
+
+    network: Any  # CLIPTextModel, or CLIPTextModelWithProjection, which also gives an embedding of the whole prompt
+    tokenizer: CLIPTokenizer
+    penultimate: bool = False
+
+    @property
+    def table(self) -> Tensor:
+        """The token embeddings (vocabulary, d)."""
+        table: Tensor = self.network.get_input_embeddings().get_parameter("weight").detach()
+        return table
+
+    def token_ids(self, prompt: str, triggers: Sequence[str] = ()) -> tuple[list[int], list[int], bool]:
+        """Ids of the full length, at each place the number of the learned trigger there or −1, and: was it cut?"""
         body: list[int] = []
         places: list[int] = []
         for text, trigger in _split(prompt, triggers):
@@ -77,20 +79,105 @@ class PromptEncoder:
             ids = [0] if trigger >= 0 else self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
             body += ids
             places += [trigger] * len(ids)
-        room = self.length - 2
-        if len(body) > room and prompt not in self._cut:
-            self._cut.add(prompt)
-            logger.warning("prompt cut to the text encoder's %d tokens: %r", self.length, prompt)
-        body, places = body[:room], places[:room]
-        padding = room - len(body)
         special = self.tokenizer
-        ids = [special.bos_token_id, *body, special.eos_token_id, *[special.pad_token_id] * padding]
-        return ids, [-1, *places, -1, *[-1] * padding]
+        room = int(special.model_max_length) - 2
+        padding = room - len(body)
+        ids = [special.bos_token_id, *body[:room], special.eos_token_id, *[special.pad_token_id] * padding]
+        return ids, [-1, *places[:room], -1, *[-1] * padding], padding < 0
+
+    def encode(self, ids: Tensor, places: Tensor, learned: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """(n, L, d) and, of a model with projection, (n, p); `learned` (1, d) stand where `places` has their number."""
+        mask = None
+        if getattr(self.network.config, "use_attention_mask", False):
+            mask = (ids != self.tokenizer.pad_token_id).long()
+        with _replaced(self.network.get_input_embeddings(), places, learned):
+            answer = self.network(ids, attention_mask=mask, output_hidden_states=self.penultimate)
+        hidden = answer.hidden_states[-2] if self.penultimate else answer.last_hidden_state
+        return hidden, getattr(answer, "text_embeds", None)
+
+
+class PromptEncoder:
+    """Encodes prompts as the Stable Diffusion pipelines do: each text encoder at its full length, side by side.
+
+    A prompt is encoded alone, never beside others, so that its embedding does not depend on its neighbours (a batch of
+    another size may round differently), and kept: the text encoders are frozen. Learned tokens stand in for the word of
+    their trigger by replacing what the embedding layers return; the shared embedding tables are never touched.
+    """
+
+    def __init__(
+        self, encoders: Sequence[TextEncoder], device: torch.device, sizes: tuple[int, ...] | None = None
+    ) -> None:
+        """`sizes` are the six numbers that Stable Diffusion XL is told with every prompt; None for other models."""
+        self.encoders = tuple(encoders)
+        self.device = device
+        self.sizes = sizes
+        self._cache: dict[str, Conditioning] = {}
+        self._cut: set[str] = set()  # said once each
+
+    def cached(self, prompts: Sequence[str], triggers: Sequence[str] = ()) -> bool:
+        """Whether these prompts can be given without asking a text encoder."""
+        return all(prompt in self._cache and not _names(prompt, triggers) for prompt in prompts)
+
+    def __call__(self, prompts: Sequence[str], token: Mapping[str, Tensor] | None = None) -> Conditioning:
+        """What n prompts say to the UNet.
+
+        `token` gives learned embeddings by trigger: (1, d), those of several text encoders side by side. Prompts that
+        name such a trigger are encoded anew, with gradient to the embedding where it is asked for; all others come from
+        the cache, without gradient.
+        """
+        tokens = dict(token or {})
+        learned = [p for p in dict.fromkeys(prompts) if _names(p, tuple(tokens))]
+        encoded: dict[str, Conditioning] = {}
+        if learned and torch.is_grad_enabled() and any(t.requires_grad for t in tokens.values()):
+            together = self._encode(learned, tokens)
+            encoded.update((prompt, together.rows([i])) for i, prompt in enumerate(learned))
+        else:
+            with torch.no_grad():
+                encoded.update((p, self._encode([p], tokens)) for p in learned)
+        for prompt in prompts:
+            if prompt not in encoded:
+                encoded[prompt] = self._cached(prompt)
+        found = [encoded[prompt] for prompt in prompts]
+        context = torch.cat([one.context for one in found])
+        pooled = [one.pooled for one in found if one.pooled is not None]
+        sizes = None if self.sizes is None else torch.tensor([self.sizes] * len(prompts), device=context.device)
+        return Conditioning(context, torch.cat(pooled) if pooled else None, sizes)
+
+    def _cached(self, prompt: str) -> Conditioning:
+        if prompt not in self._cache:
+            with torch.no_grad():
+                self._cache[prompt] = self._encode([prompt], {})
+        return self._cache[prompt]
+
+    def _encode(self, prompts: Sequence[str], tokens: Mapping[str, Tensor]) -> Conditioning:
+        triggers = list(tokens)
+        contexts, pooled = [], None
+        start = 0
+        for encoder in self.encoders:
+            rows = [encoder.token_ids(prompt, triggers) for prompt in prompts]
+            for prompt, (_, _, cut) in zip(prompts, rows, strict=True):
+                if cut and prompt not in self._cut:
+                    self._cut.add(prompt)
+                    length = int(encoder.tokenizer.model_max_length)
+                    logger.warning("prompt cut to the text encoder's %d tokens: %r", length, prompt)
+            ids = torch.tensor([row for row, _, _ in rows], device=self.device)
+            places = torch.tensor([place for _, place, _ in rows], device=self.device)
+            width = encoder.table.shape[1]
+            learned = [tokens[trigger][:, start : start + width] for trigger in triggers]
+            start += width
+            context, of_all = encoder.encode(ids, places, learned)
+            contexts.append(context)
+            pooled = of_all if self.sizes is not None else None
+        return Conditioning(torch.cat(contexts, dim=-1), pooled)
 
 
 def word(trigger: str) -> re.Pattern[str]:
     """Finds a trigger as a whole word, whatever its case."""
     return re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
+
+
+def _names(prompt: str, triggers: Sequence[str]) -> bool:
+    return any(word(trigger).search(prompt) for trigger in triggers)
 
 
 def _split(prompt: str, triggers: Sequence[str]) -> list[tuple[str, int]]:

@@ -17,6 +17,7 @@ from cat_bench.benchmark.folders import find_backbone, find_metric, metric_for
 from cat_bench.benchmark.keys import code_digest, digest
 from cat_bench.benchmark.library import Library
 from cat_bench.benchmark.lock import locked
+from cat_bench.benchmark.registered import described, kin
 from cat_bench.benchmark.spec import RunSpec, cells
 from cat_bench.methods.registry import methods
 from cat_bench.tasks.sequence import Sequence, load_sequence
@@ -51,11 +52,12 @@ def run(
     """
     sequence = load_sequence(spec.sequence, Path(spec.data) if spec.data else None)
     sequence.check()
-    spec = spec.model_copy(update={"sequence": sequence.id})  # it may have been a path
+    backbone = find_backbone(spec.backbone, fetch=False)  # raises, as what follows, before anything slow begins
+    spec = _settled(spec, sequence, *backbone)
     for method in spec.methods:
         if method not in methods.names():
             methods.get(method)  # raises, with what was probably meant
-    find_metric(metric_for(find_backbone(spec.backbone)[1]))  # they raise, too, before anything slow begins
+    find_metric(spec.metric or metric_for(*backbone))
     folder = runs / _checked(name or sequence.id)
     with plain_errors(folder), ExitStack() as stack:
         if folder.is_dir():
@@ -67,6 +69,15 @@ def run(
                 yield events.Ended(folder, count, 0)
                 return
         yield from _run(spec, sequence, runs, folder, opener, stack)
+
+
+def _settled(spec: RunSpec, sequence: Sequence, backbone: str, folder: Path | None) -> RunSpec:
+    """What the specification leaves to the sequence and the backbone, filled in."""
+    guidance = spec.sampler.guidance
+    if guidance is None:
+        guidance = described(backbone, folder).guidance
+    sampler = spec.sampler.model_copy(update={"guidance": guidance})
+    return spec.model_copy(update={"sequence": sequence.id, "sampler": sampler})  # it may have been a path
 
 
 def _checked(name: str) -> str:
@@ -84,7 +95,7 @@ def _run(
     from cat_bench.benchmark.scoring import prepare_references, references_ready
 
     for method in spec.methods:
-        configure(spec, method, find_backbone(spec.backbone)[0])  # raises before the models are loaded
+        configure(spec, method, kin(*find_backbone(spec.backbone, fetch=False)))  # raises before the models are loaded
     engine = stack.enter_context(opener(spec))
     plan = make_plan(spec, folder, sequence, engine)
     if not folder.is_dir():

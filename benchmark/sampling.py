@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from numpy.typing import NDArray
 from peft.tuners.lora import LoraLayer
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from cat_bench.benchmark.adapter import folded
 from cat_bench.benchmark.backbone import Backbone
-from cat_bench.benchmark.device import Precision, autocast, compute_dtype
+from cat_bench.benchmark.device import Precision, autocast, compute_dtype, input_dtype
 from cat_bench.benchmark.errors import AdapterError, SamplingError
+from cat_bench.benchmark.prompts import Conditioning
 from cat_bench.benchmark.swap import Swap, bare_swaps, cast_swaps, parameter_swap, swapped
 
 
@@ -69,30 +71,54 @@ def sample(
         raise SamplingError(f"sampler needs at least one step and a batch of one, not {sampler.steps}, {sampler.batch}")
     solver = make_scheduler(backbone, sampler.name)
     network = _static_weights(backbone, deltas or {}, precision)
+    dtype = input_dtype(precision, backbone.unet.dtype)
     for start in range(0, len(prompts), sampler.batch):
         part = slice(start, start + sampler.batch)
         with torch.no_grad(), swapped(network), autocast(backbone.device, precision):
-            context = _context(backbone, prompts[part], sampler.guidance, token)
-            latents = _denoise(backbone, solver, sampler, initial_noise(backbone, seeds[part]), context)
-            images = backbone.decode(latents)
+            told = _conditioning(backbone, prompts[part], sampler.guidance, token)
+            images = _draw(backbone, solver, sampler, initial_noise(backbone, seeds[part]), told, dtype)
         yield start, images
 
 
-def _context(backbone: Backbone, prompts: Sequence[str], guidance: float, token: Mapping[str, Tensor] | None) -> Tensor:
-    """Embeddings for one forward: with guidance (2n, L, d), the empty prompt's first; else (n, L, d)."""
-    texts = [*[""] * len(prompts), *prompts] if guidance > 1 else list(prompts)
+def _conditioning(
+    backbone: Backbone, prompts: Sequence[str], guidance: float, token: Mapping[str, Tensor] | None
+) -> Conditioning:
+    """For one forward: with guidance 2n items, those of the empty prompt first; else n."""
     with torch.autocast(backbone.device.type, enabled=False):  # as in training, whichever comes first into the cache
-        return backbone.encode_prompts(texts, token)
+        prompted = backbone.encode_prompts(prompts, token)
+        return prompted.after(backbone.encode_empty(len(prompts))) if guidance > 1 else prompted
 
 
-def _denoise(backbone: Backbone, solver: Any, sampler: SamplerConfig, noise: Tensor, context: Tensor) -> Tensor:
+def _draw(
+    backbone: Backbone, solver: Any, sampler: SamplerConfig, noise: Tensor, told: Conditioning, dtype: torch.dtype
+) -> NDArray[np.uint8]:
+    """Images (n, H, W, 3); in two halves, and those in halves again, where the device's memory does not hold all."""
+    try:
+        return backbone.decode(_denoise(backbone, solver, sampler, noise, told, dtype))
+    except RuntimeError as error:
+        if len(noise) == 1 or not should_reduce_batch_size(error):
+            raise
+    clear_device_cache(garbage_collection=True)  # after the except block: until then the traceback holds the tensors
+    half, count = len(noise) // 2, len(noise)
+    rows = torch.arange(len(told.context)) % count  # with guidance each image has two
+    parts = (rows < half, rows >= half)
+    pictures = [
+        _draw(backbone, solver, sampler, some, told.rows(which.nonzero().flatten().to(noise.device)), dtype)
+        for some, which in zip((noise[:half], noise[half:]), parts, strict=True)
+    ]
+    return np.concatenate(pictures)
+
+
+def _denoise(
+    backbone: Backbone, solver: Any, sampler: SamplerConfig, noise: Tensor, told: Conditioning, dtype: torch.dtype
+) -> Tensor:
     unet, guided = backbone.unet, sampler.guidance > 1
-    dtype = context.dtype  # text encoder and UNet are held in the same
+    arguments = told.arguments(dtype)
     solver.set_timesteps(sampler.steps, device=backbone.device)
     latents: Tensor = noise * solver.init_noise_sigma
     for time in solver.timesteps:
         noisy = solver.scale_model_input(torch.cat([latents, latents]) if guided else latents, time)
-        predicted = unet(noisy.to(dtype), time, context, return_dict=False)[0].float()
+        predicted = unet(noisy.to(dtype), time, **arguments, return_dict=False)[0].float()
         if guided:
             empty, prompted = predicted.chunk(2)
             predicted = empty + sampler.guidance * (prompted - empty)

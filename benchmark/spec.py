@@ -21,8 +21,26 @@ class Sampler(BaseModel, frozen=True, extra="forbid"):
 
     name: Literal["dpm++", "ddim"] = "dpm++"
     steps: int = Field(default=20, ge=1)
-    guidance: float = Field(default=4.0, ge=0)
+    guidance: float | None = Field(default=None, ge=0, description="None: the backbone's own, see backbones.toml")
     batch: int = Field(default=32, ge=1)
+
+
+class Economy(BaseModel, frozen=True, extra="forbid"):
+    """How memory and time are spent on a device; none of it changes a result beyond rounding.
+
+    micro_batch    items in one forward of training; a batch's gradient is accumulated over several. None: all at once.
+                   Where the device's memory does not hold them, fewer are taken by themselves
+    checkpointing  compute activations again in the backward pass instead of keeping them
+    optimizer      adamw, or adamw8bit (bitsandbytes, CUDA)
+    channels_last  keep the UNet's convolutions in that memory format
+    compile        compile the UNet's repeated blocks for sampling (torch.compile)
+    """
+
+    micro_batch: int | None = Field(default=None, ge=1)
+    checkpointing: bool = False
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    channels_last: bool = False
+    compile: bool = False
 
 
 class RunSpec(BaseModel, frozen=True, extra="forbid"):
@@ -37,7 +55,14 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
     images_per_prompt: int = Field(default=4, ge=1)
     preservation_images: int = Field(default=1, ge=1)
     sampler: Sampler = Sampler()
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    weights: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="how the backbone's are held; auto: fp32, on a GPU as backbones.toml says"
+    )
+    economy: Economy = Economy()
+    metric: str | None = Field(
+        default=None, description="open_clip folder or ARCHITECTURE:TAG; None: the backbone's own"
+    )
     threads: int = Field(default=0, ge=0, description="CPU threads; 0: as OMP_NUM_THREADS says, else one per core")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     overrides: Mapping[str, Mapping[str, Any]] = {}

@@ -25,9 +25,10 @@ from cat_bench.benchmark.features import MetricModel
 from cat_bench.benchmark.files import write_bytes
 from cat_bench.benchmark.plan import CellPlan, StagePlan
 from cat_bench.benchmark.provenance import default_threads
+from cat_bench.benchmark.registered import kin
 from cat_bench.benchmark.sampling import SamplerConfig, sample
 from cat_bench.benchmark.seeds import generator, stream
-from cat_bench.benchmark.spec import RunSpec
+from cat_bench.benchmark.spec import Economy, RunSpec
 from cat_bench.benchmark.training import train
 from cat_bench.methods.base import Method
 
@@ -41,8 +42,13 @@ class TorchEngine:
         self.precision = resolve_precision(spec.precision, self.device)
         self.threads = spec.threads or default_threads()
         self._exit = ExitStack()
-        self.backbone = Backbone.load(spec.backbone, device=self.device)
-        self.metric = MetricModel.load(self.backbone.metric, self.device)
+        self.backbone = Backbone.load(spec.backbone, self.device, spec.weights)
+        self.metric = MetricModel.load(spec.metric or self.backbone.metric, self.device)
+        self.economy = spec.economy
+        if self.economy.channels_last:
+            self.backbone.unet.to(memory_format=torch.channels_last)
+        if self.economy.compile:
+            self.backbone.unet.compile_repeated_blocks()
 
     def __enter__(self) -> TorchEngine:
         self._exit.enter_context(deterministic(self.threads))
@@ -56,6 +62,10 @@ class TorchEngine:
     @property
     def backbone_id(self) -> str:
         return self.backbone.id
+
+    @property
+    def presets(self) -> str | None:
+        return kin(self.backbone.id, self.backbone.folder)
 
     @property
     def fingerprint(self) -> str:
@@ -77,7 +87,16 @@ class TorchEngine:
     def how(self) -> Mapping[str, Any]:
         # Sums are split among CPU threads, so their number shows in the last bits; a GPU's do not depend on it.
         threads = self.threads if self.device.type == "cpu" else None
-        return {"device": self.device.type, "precision": self.precision, "threads": threads}
+        usual = Economy().model_dump()
+        unusual = {key: value for key, value in self.economy.model_dump().items() if value != usual[key]}
+        weights = str(self.backbone.unet.dtype).removeprefix("torch.")
+        return {
+            "device": self.device.type,
+            "precision": self.precision,
+            "threads": threads,
+            "weights": weights,
+            **unusual,
+        }
 
     def learn(self, cell: CellPlan, stage: StagePlan, target: Path) -> Generator[Learning, None, dict[str, Any]]:
         assert stage.concept is not None
@@ -88,7 +107,9 @@ class TorchEngine:
             method = self._method(cell, adapter, stage.previous)
             tokens = self._tokens(method, stage, with_own=False)
             steps = train(
-                self.backbone, adapter, method, stage.concept, cell.config, seed, self.precision, token=tokens
+                *(self.backbone, adapter, method, stage.concept, cell.config, seed, self.precision),
+                token=tokens,
+                economy=self.economy,
             )
             for step in steps:
                 yield Learning(step.step, step.steps, step.loss)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from PIL import Image
 from torch import Tensor
 
 from cat_bench.benchmark.adapter import LoraAdapter, Mode
 from cat_bench.benchmark.backbone import Backbone
-from cat_bench.benchmark.device import Precision, autocast, compute_dtype, training_attention
+from cat_bench.benchmark.device import Precision, autocast, compute_dtype, input_dtype, training_attention
 from cat_bench.benchmark.errors import TrainingError
-from cat_bench.benchmark.prompts import word
+from cat_bench.benchmark.prompts import Conditioning, word
 from cat_bench.benchmark.seeds import generator
+from cat_bench.benchmark.spec import Economy
 from cat_bench.benchmark.swap import Swap, cast_swaps, swapped
 from cat_bench.methods import base as methods
 from cat_bench.methods.base import Batch, Method, Query
@@ -50,6 +53,7 @@ def train(
     seed: int,
     precision: Precision = "fp32",
     token: Mapping[str, Tensor] | None = None,
+    economy: Economy = Economy(),
 ) -> Iterator[Step]:
     """Learn `concept`: `method.begin`, the steps (yielded one by one), `method.end`. Run it out, or it has not ended.
 
@@ -63,27 +67,105 @@ def train(
     method.begin(concept, adapter)
     data = _Data(backbone, concept, "trigger" if method.uses_noun else "token", seed)
     predict = _Predictor(backbone, adapter, precision, token or {}, concept.trigger)
+    predict.encode([*data.prompts, *data.without])
+    optimiser = _optimiser(adapter, config, economy, backbone.device)
+    scaler = torch.amp.GradScaler(backbone.device.type, enabled=precision == "fp16")  # small gradients survive fp16
+    micro = min(economy.micro_batch or config.batch_size, config.batch_size)
+
+    with backbone.only_unet(), _checkpointing(backbone, economy.checkpointing):
+        for step in range(config.steps):
+            drawn = data.draw(config.batch_size, step)
+            value, micro = _backward(method, adapter, predict, drawn, optimiser, scaler, micro)
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"{concept.id}: the loss is {value} at step {step + 1} of {config.steps}; lower lr ({config.lr:g})"
+                    + (" or use precision fp32" if precision != "fp32" else "")
+                )
+            scaler.unscale_(optimiser)
+            torch.nn.utils.clip_grad_norm_(adapter.parameters(), config.max_grad_norm)
+            scaler.step(optimiser)
+            scaler.update()
+            yield Step(step + 1, config.steps, value)
+    method.end(concept, adapter)
+
+
+def _backward(
+    method: Method,
+    adapter: LoraAdapter,
+    predict: _Predictor,
+    drawn: Drawn,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    micro: int,
+) -> tuple[float, int]:
+    """The method's loss on the batch, its gradient in the parameters, and how many items fitted at once.
+
+    In parts of `micro` items, each weighed with its share, so that the sum is the whole batch's mean. Whenever the
+    device runs out of memory it begins again with half as many.
+    """
+    while True:
+        optimiser.zero_grad()
+        total = torch.zeros((), device=drawn.noisy.device)
+        try:
+            for part in drawn.parts(micro):
+                share = len(part.noisy) / len(drawn.noisy)
+                loss = method.loss(part.batch, predict(method.queries(part.batch), part.noisy, part.times), adapter)
+                with predict.network("on"):  # checkpointed activations are computed again, and by the same weights
+                    torch.autograd.backward(scaler.scale(loss * share if share < 1 else loss))
+                total += loss.detach() * share
+            return float(total), micro
+        except RuntimeError as error:
+            if micro == 1 or not should_reduce_batch_size(error):
+                raise
+        clear_device_cache(
+            garbage_collection=True
+        )  # after the except block: until then the traceback holds the tensors
+        micro = (micro + 1) // 2
+
+
+def _optimiser(
+    adapter: LoraAdapter, config: Method.Config, economy: Economy, device: torch.device
+) -> torch.optim.Optimizer:
     weights = [p for p in adapter.parameters() if p is not adapter.token]
-    groups = [{"params": weights, "weight_decay": config.weight_decay}]
+    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": config.weight_decay}]
     if adapter.token is not None:  # decay would pull an embedding away from the others' scale
         groups.append({"params": [adapter.token], "weight_decay": 0.0})
-    optimiser = torch.optim.AdamW(groups, lr=config.lr, fused=backbone.device.type != "mps")
+    if economy.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, fused=device.type != "mps")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise TrainingError("optimizer adamw8bit needs bitsandbytes: pip install bitsandbytes (CUDA)") from error
+    optimiser: torch.optim.Optimizer = AdamW8bit(groups, lr=config.lr)
+    return optimiser
 
-    for step in range(config.steps):
-        batch, noisy, times = data.draw(config.batch_size, step)
-        loss = method.loss(batch, predict(method.queries(batch), noisy, times), adapter)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"{concept.id}: the loss is {value} at step {step + 1} of {config.steps}; lower lr ({config.lr:g})"
-                + (" or use precision fp32" if precision != "fp32" else "")
-            )
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(adapter.parameters(), config.max_grad_norm)
-        optimiser.step()
-        yield Step(step + 1, config.steps, value)
-    method.end(concept, adapter)
+
+@contextmanager
+def _checkpointing(backbone: Backbone, wanted: bool) -> Iterator[None]:
+    if wanted:
+        backbone.unet.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        if wanted:
+            backbone.unet.disable_gradient_checkpointing()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A training step's items: the batch as a method sees it, the noisy latents z_t (n, c, h, w), time steps (n,)."""
+
+    batch: Batch
+    noisy: Tensor
+    times: Tensor
+
+    def parts(self, size: int) -> Iterator[Drawn]:
+        """In order, `size` items each."""
+        b = self.batch
+        for start in range(0, len(self.noisy), size):
+            cut = slice(start, start + size)
+            batch = Batch(b.target[cut], b.prompt[cut], b.prompt_without_trigger[cut], b.step)
+            yield Drawn(batch, self.noisy[cut], self.times[cut])
 
 
 class _Data:
@@ -107,11 +189,8 @@ class _Data:
         self.noise = generator(seed, "noise", concept.id)
         self.queue: list[int] = []
 
-    def draw(self, size: int, step: int) -> tuple[Batch, Tensor, Tensor]:
-        """The batch, its noisy latents z_t (n, c, h, w) and its time steps t (n,).
-
-        All is drawn on the CPU, so that every device sees the same numbers.
-        """
+    def draw(self, size: int, step: int) -> Drawn:
+        """The next items. All is drawn on the CPU, so that every device sees the same numbers."""
         while len(self.queue) < size:
             self.queue += torch.randperm(len(self.prompts), generator=self.picks).tolist()
         chosen, self.queue = self.queue[:size], self.queue[size:]
@@ -122,7 +201,7 @@ class _Data:
         target = noise if self.backbone.prediction_type == "epsilon" else schedule.get_velocity(clean, noise, times)
         prompts = tuple(self.prompts[i] for i in chosen)
         without = tuple(self.without[i] for i in chosen)
-        return Batch(target, prompts, without, step), schedule.add_noise(clean, noise, times), times
+        return Drawn(Batch(target, prompts, without, step), schedule.add_noise(clean, noise, times), times)
 
 
 class _Predictor:
@@ -138,7 +217,7 @@ class _Predictor:
     ) -> None:
         self.backbone, self.adapter, self.precision = backbone, adapter, precision
         self.token = dict(token) if adapter.token is None else {**token, trigger: adapter.token}
-        self.dtype = backbone.unet.conv_in.weight.dtype
+        self.dtype = input_dtype(precision, backbone.unet.dtype)
         self.casts: list[Swap] = cast_swaps(backbone.unet, compute_dtype(precision))
 
     def __call__(self, queries: Mapping[str, Query], noisy: Tensor, times: Tensor) -> dict[str, Tensor]:
@@ -152,14 +231,25 @@ class _Predictor:
             prompts = [prompt for name in names for prompt in queries[name].prompt]
             repeats = len(names)
             with torch.set_grad_enabled(mode == "on"):
-                context = self.backbone.encode_prompts(prompts, self.token)
-                predicted = self._forward(mode, noisy.repeat(repeats, 1, 1, 1), times.repeat(repeats), context)
+                told = self.backbone.encode_prompts(prompts, self.token)
+                predicted = self._forward(mode, noisy.repeat(repeats, 1, 1, 1), times.repeat(repeats), told)
             answers.update(zip(names, predicted.chunk(repeats), strict=True))
         return {name: answers[name] for name in queries}
 
-    def _forward(self, mode: Mode, noisy: Tensor, times: Tensor, context: Tensor) -> Tensor:
-        unet, device, cast = self.backbone.unet, self.backbone.device, compute_dtype(self.precision)
-        kernel = training_attention(device, self.precision, noisy.shape[-2] * noisy.shape[-1])
-        with swapped(self.casts), self.adapter.use(mode, cast), autocast(device, self.precision), kernel:
-            predicted: Tensor = unet(noisy.to(self.dtype), times, context.to(self.dtype), return_dict=False)[0]
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> None:
+        """Fill the cache, so that the text encoders are not needed again where no token is learned."""
+        self.backbone.encode_prompts(prompts, self.token)
+
+    def _forward(self, mode: Mode, noisy: Tensor, times: Tensor, told: Conditioning) -> Tensor:
+        with self.network(mode), autocast(self.backbone.device, self.precision):
+            arguments = told.arguments(self.dtype)
+            predicted: Tensor = self.backbone.unet(noisy.to(self.dtype), times, **arguments, return_dict=False)[0]
         return predicted.float()
+
+    @contextmanager
+    def network(self, mode: Mode) -> Iterator[None]:
+        """While it lasts the UNet is the one of that mode, its static weights cast, with the kernels to train with."""
+        kernel = training_attention(self.backbone.device, self.precision, math.prod(self.backbone.latent_shape[1:]))
+        with swapped(self.casts), self.adapter.use(mode, compute_dtype(self.precision)), kernel:
+            yield

@@ -90,6 +90,75 @@ def tiny_pipeline(prediction_type: str = "v_prediction") -> StableDiffusionPipel
     )
 
 
+def tiny_family(kind: str) -> Any:
+    """A small random pipeline, 32×32 pixels, in the shape of sd15 (noise, convolutions as projections), sd21 (velocity,
+    linear projections) or sdxl (noise, two text encoders, pooled embedding, sizes).
+    """
+    import torch
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    base = tiny_pipeline("v_prediction" if kind == "sd21" else "epsilon")
+    shape: dict[str, Any] = {
+        "sample_size": 8,
+        "layers_per_block": 1,
+        "block_out_channels": (16, 32),
+        "norm_num_groups": 8,
+        "use_linear_projection": kind != "sd15",
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        "cross_attention_dim": 24,
+        "attention_head_dim": 2 if kind == "sd15" else (2, 4),
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        if kind != "sdxl":
+            base.unet = UNet2DConditionModel(**shape)
+            return base
+        shape |= {
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+            "transformer_layers_per_block": (1, 2),
+            "cross_attention_dim": 24 + 40,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 6 * 8 + 40,
+        }
+        sizes = {"num_hidden_layers": 3, "num_attention_heads": 2, "max_position_embeddings": CONTEXT}
+        special = {name: getattr(base.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        common = {**sizes, **special, "vocab_size": len(base.tokenizer)}
+        first = CLIPTextConfig(hidden_size=24, intermediate_size=48, projection_dim=24, **common)
+        second = CLIPTextConfig(
+            hidden_size=40, intermediate_size=48, projection_dim=40, hidden_act="gelu", **common | {"pad_token_id": 0}
+        )
+        encoders = CLIPTextModel(first), CLIPTextModelWithProjection(second)
+        with torch.no_grad():
+            for encoder in encoders:
+                encoder.get_input_embeddings().weight.normal_()
+        other = tiny_tokenizer()
+        other.pad_token = "!"
+        return StableDiffusionXLPipeline(
+            vae=base.vae,
+            text_encoder=encoders[0],
+            text_encoder_2=encoders[1],
+            tokenizer=base.tokenizer,
+            tokenizer_2=other,
+            unet=UNet2DConditionModel(**shape),
+            scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"),
+            add_watermarker=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def tiny_families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A diffusers folder of each family's shape."""
+    root = tmp_path_factory.mktemp("families")
+    folders = {kind: root / f"tiny-{kind}" for kind in ("sd15", "sd21", "sdxl")}
+    for kind, folder in folders.items():
+        tiny_family(kind).save_pretrained(folder)
+    return folders
+
+
 @pytest.fixture(scope="session")
 def tiny_backbone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder that predicts v."""

@@ -76,7 +76,7 @@ class Sitting:
             velocity = self.backbone.prediction_type == "v_prediction"
             target = schedule.get_velocity(latents[rows], noise, times) if velocity else noise
             with autocast(device, self.precision), training_attention(device, self.precision, places):
-                predicted = self.backbone.unet(noisy, times, embeddings[rows], return_dict=False)[0]
+                predicted = self.backbone.unet(noisy, times, embeddings.context[rows], return_dict=False)[0]
             mse(predicted, target).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             optimiser.zero_grad()

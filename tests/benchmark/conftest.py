@@ -53,7 +53,7 @@ def tiny(_tiny: Backbone) -> Iterator[Backbone]:
 
     from cat_bench.benchmark.swap import bare_swaps
 
-    networks = {"unet": _tiny.unet, "vae": _tiny.vae, "text_encoder": _tiny.text_encoder}
+    networks = {"unet": _tiny.unet, "vae": _tiny.vae, "text_encoder": _tiny.text_encoders[0].network}
     before = {
         f"{part}.{name}": (parameter, parameter.detach().clone())
         for part, network in networks.items()

@@ -94,6 +94,7 @@ class FakeEngine:
     fingerprint: str = "backbone"
     metric_fingerprint: str = "metric"
     backbone_id: str = "fake"
+    presets: str | None = None
     resolution: int = SIZE
     batch: int = 4
 

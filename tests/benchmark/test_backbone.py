@@ -26,7 +26,7 @@ def test_a_stock_folder_is_read_frozen(tiny: Backbone, tiny_epsilon_folder: Path
         (4, 8, 8),
         "v_prediction",
     )
-    for network in (tiny.unet, tiny.vae, tiny.text_encoder):
+    for network in (tiny.unet, tiny.vae, tiny.text_encoders[0].network):
         assert not network.training and not any(p.requires_grad for p in network.parameters())
     other = Backbone.load(tiny_epsilon_folder, device="cpu")
     assert other.prediction_type == "epsilon"
@@ -53,7 +53,7 @@ def test_images_and_prompts_are_encoded_as_the_stock_pipeline_does(tiny: Backbon
 
     prompts = ["a zorvex person", "", "a hat"]
     expected = pipe.encode_prompt(prompts, "cpu", 1, do_classifier_free_guidance=False)[0]
-    torch.testing.assert_close(tiny.encode_prompts(prompts), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(tiny.encode_prompts(prompts).context, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_decoding_is_the_stock_pipelines_to_the_last_level(tiny: Backbone, tiny_backbone_folder: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_hub_is_asked_for_safetensors_only_and_its_failure_is_one_line(monke
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    def offline(name: str, allow_patterns: list[str]) -> str:
+    def offline(name: str, allow_patterns: list[str], **_: object) -> str:
         assert name == "owner/model"
         assert not any(
             pattern.endswith((".bin", ".ckpt", ".pt", "*")) for pattern in allow_patterns if "tok" not in pattern
@@ -103,8 +103,10 @@ def test_the_hub_is_asked_for_safetensors_only_and_its_failure_is_one_line(monke
         raise LocalEntryNotFoundError("no connection\nand more")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(BackboneError, match=r"owner/model.*no connection$"):
+    with pytest.raises(BackboneError, match=r"owner/model.*\(no connection\).*hf download owner/model") as error:
         find_backbone("owner/model")
+    assert "\n" not in str(error.value)
+    assert find_backbone("owner/model", fetch=False) == ("owner/model", None)
 
 
 def test_pickled_weights_are_never_read(tiny: Backbone, tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_broken_and_unsupported_folders_are_one_clear_line(tiny: Backbone, tmp_p
 
 
 def test_the_metric_model_lies_beside_its_backbone(tmp_path: Path) -> None:
-    assert metric_for(tmp_path / "mine") == "ViT-B-32:openai"
+    assert metric_for("mine", tmp_path / "mine") == "ViT-B-32-quickgelu:openai"
     (tmp_path / "mine-clip").mkdir()
     (tmp_path / "mine-clip" / "open_clip_config.json").write_text("{}")
-    assert metric_for(tmp_path / "mine") == str(tmp_path / "mine-clip")
+    assert metric_for("mine", tmp_path / "mine") == str(tmp_path / "mine-clip")

@@ -33,7 +33,7 @@ def test_a_recorded_graph_survives_the_next_swap() -> None:
 
 def test_weights_cast_beforehand_give_exactly_what_autocast_gives(tiny: Backbone) -> None:
     generator = torch.Generator().manual_seed(0)
-    latents, context = torch.randn(2, 4, 8, 8, generator=generator), tiny.encode_prompts(["a hat", "a person"])
+    latents, context = torch.randn(2, 4, 8, 8, generator=generator), tiny.encode_prompts(["a hat", "a person"]).context
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         plain = tiny.unet(latents, 500, context).sample
         with swapped(cast_swaps(tiny.unet, torch.bfloat16)):

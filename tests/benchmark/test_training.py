@@ -132,7 +132,7 @@ class Checked(Started):
         for name, query in self.queries(batch).items():
             with adapter.use(query.adapter):
                 noisy, times = self.seen
-                own[name] = self.backbone.unet(noisy, times, self.backbone.encode_prompts(query.prompt)).sample
+                own[name] = self.backbone.unet(noisy, times, self.backbone.encode_prompts(query.prompt).context).sample
             torch.testing.assert_close(predicted[name], own[name], atol=1e-5, rtol=1e-4)
             assert predicted[name].requires_grad == (query.adapter == "on")
         assert not torch.allclose(own["learn"], own["before"], atol=1e-3)
