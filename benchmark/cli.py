@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cat_bench.benchmark import data_cli
+from cat_bench.benchmark import data_cli, take_cli
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder in which runs lie.", metavar="FOLDER")]
 Text = Annotated[str | None, typer.Option()]
@@ -177,6 +177,7 @@ def doctor(runs: Runs = Path("runs")) -> None:
 
 
 data_cli.register(app)
+take_cli.register(app)
 
 
 def main() -> None:

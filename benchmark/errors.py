@@ -31,3 +31,7 @@ class SamplingError(CatBenchError):
 
 class RunError(CatBenchError):
     """A run's folder cannot be used as asked."""
+
+
+class ExportError(CatBenchError):
+    """What a run has learned cannot be written where, or as, it was asked for."""

@@ -156,6 +156,10 @@ def _write_run(spec: RunSpec, plan: Plan, engine: Engine) -> None:
             **{key: getattr(plan.sequence, key) for key in ("id", "version", "title", "license", "citation")},
             "fingerprint": plan.sequence.fingerprint,
             "concepts": [concept.id for concept in plan.sequence.concepts],
+            # What prompts call them, so that a result can be used without the sequence's own files.
+            "names": {
+                concept.id: {"trigger": concept.trigger, "noun": concept.noun} for concept in plan.sequence.concepts
+            },
         },
         "methods": {
             cell.cell.method: {

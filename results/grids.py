@@ -119,7 +119,8 @@ def compose(rows: dict[str, list[Tile]], columns: Sequence[str], corner: str) ->
     for r, (name, line) in enumerate(rows.items()):
         y = top + GAP + r * (side + GAP)
         head, _, rest = name.partition("\n")
-        draw.text((12, y + side // 2 - (10 if rest else 0)), head, font=font, fill=TEXT, anchor="lm")
+        half = 8 * (rest.count("\n") + 1) if rest else 0  # of what stands below the first line
+        draw.text((12, y + side // 2 - half - 2 * bool(rest)), head, font=font, fill=TEXT, anchor="lm")
         draw.text((12, y + side // 2 + 10), rest, font=small, fill=WEAK, anchor="lm")
         for k, tile in enumerate(line):
             x = left + GAP + k * (side + GAP)
