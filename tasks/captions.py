@@ -11,9 +11,6 @@ from cat_bench.tasks.errors import TaskError
 from cat_bench.tasks.findings import Finding, error, note
 
 METADATA = "metadata.jsonl"
-_BYSTANDERS = frozenset(
-    ["readme", "license", "licence", "licenses", "notice", "credits", "attribution", "references", "prompts"]
-)
 
 
 def template(caption: str, trigger: str, noun: str) -> str:
@@ -63,7 +60,7 @@ def read_captions(
     for text in texts:
         owners = by_stem.get(text.with_suffix(""), [])
         if not owners:
-            if text.stem.isdigit() or (used and text.stem.lower() not in _BYSTANDERS):
+            if text.stem.isdigit() or (used and any(c.isdigit() for c in text.stem)):  # no mere README
                 findings.append(error(text, "is the caption of an image that is not there", "delete it"))
             continue
         try:

@@ -42,12 +42,22 @@ def name_order(name: str) -> tuple[list[tuple[int, int | str]], str]:
     return [(0, int(p)) if p.isdigit() and p.isascii() else (1, p) for p in parts], name
 
 
-def holds_photos(folder: Path) -> bool:
-    """Whether the folder is one concept, rather than a folder of such folders: it has images, or declares a split."""
-    names = os.listdir(folder)
-    if all((folder / part).is_dir() for part in PARTS):
+def image_names(folder: Path) -> list[str]:
+    """Files that are called images."""
+    names = (n for n in os.listdir(folder) if Path(n).suffix.lower().removeprefix(".") in EXTENSIONS)
+    return sorted((n for n in names if not n.startswith(".")), key=name_order)
+
+
+def is_concept(folder: Path) -> bool:
+    """Whether the folder is one concept, rather than a folder of such folders: it has images, or declares a split.
+
+    One or two images beside folders of images are strays.
+    """
+    count = len(image_names(folder))
+    if count >= FEWEST or all((folder / part).is_dir() for part in PARTS):
         return True
-    return any(Path(n).suffix.lower().removeprefix(".") in EXTENSIONS and not n.startswith(".") for n in names)
+    below = [path for path in concept_folders(folder) if path.name not in PARTS]
+    return count > 0 and not any(image_names(path) for path in below)
 
 
 def concept_folders(folder: Path) -> list[Path]:

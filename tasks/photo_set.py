@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cat_bench.tasks.findings import Finding, error, note
 from cat_bench.tasks.importers import Layout, read_layout
-from cat_bench.tasks.photo_folder import PhotoFolder, concept_folders, examine, holds_photos
+from cat_bench.tasks.photo_folder import PhotoFolder, concept_folders, examine, image_names, is_concept
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,12 @@ def concept_id(folder: Path) -> str:
 def survey(folder: Path) -> PhotoSet:
     """Examine a folder. Raises TaskError if a file that describes it (prompts_and_classes.txt, …) is damaged."""
     try:
-        single = not folder.is_dir() or holds_photos(folder)
+        single = not folder.is_dir() or is_concept(folder)
         below = [] if single else concept_folders(folder)
     except OSError as trouble:
-        refused = error(folder, f"cannot be opened ({trouble.strerror or trouble})", "mend its permissions")
+        refused = error(
+            trouble.filename or folder, f"cannot be opened ({trouble.strerror or trouble})", "mend its permissions"
+        )
         return PhotoSet(folder, True, (), Layout(), (refused,))
     layout = Layout() if single else read_layout(folder)
     if layout.only_these:
@@ -53,7 +55,9 @@ def survey(folder: Path) -> PhotoSet:
     if not below:
         return PhotoSet(folder, True, (examine(folder),), layout, ())
     folders = tuple(examine(path, within=folder if path.parent == folder else None) for path in below)
-    return PhotoSet(folder, False, folders, layout, tuple(_between(folders)))
+    strays = image_names(folder)
+    beside = [note(folder, f"beside the concepts' folders: {', '.join(strays)}", "ignored")] if strays else []
+    return PhotoSet(folder, False, folders, layout, (*_between(folders), *beside))
 
 
 def _between(folders: tuple[PhotoFolder, ...]) -> list[Finding]:

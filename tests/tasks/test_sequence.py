@@ -12,10 +12,11 @@ from cat_bench.tasks.inhabitants import inhabitants
 from cat_bench.tasks.sequence import SHIPPED, load_sequence, sequence_names
 
 NAMES = ("dev3", "faces10", "faces5", "objects5", "smoke2")
+PHOTOS = ("celeba10", "cifc10", "dreambooth10", "landmarks10")
 
 
 def test_the_shipped_sequences():
-    assert sequence_names() == NAMES
+    assert sequence_names() == tuple(sorted((*NAMES, *PHOTOS)))
     assert [len(load_sequence(n).concepts) for n in NAMES] == [3, 10, 5, 5, 2]
 
 
