@@ -94,12 +94,14 @@ def _code(learned: Learned, tokens: Sequence[Token], base: str | None) -> str:
     two = any(token.two for token in tokens)
     where = "" if base else "  # the folder of this model"
     lines = [
+        "import torch",
         f"from diffusers import DiffusionPipeline, {scheduler}",
         *(["from safetensors.torch import load_file"] if two else []),
         "",
         f'base = "{base or learned.run.info["backbone"]["id"]}"{where}',
         'folder = "."  # of this card',
-        f"pipe = DiffusionPipeline.from_pretrained(base{_files(learned)})",
+        # Parts stored in half precision stay so when others do not, and a mixture cannot be computed with.
+        f"pipe = DiffusionPipeline.from_pretrained(base, torch_dtype=torch.float32{_files(learned)})",
         f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config, {options})",
         'pipe.load_lora_weights(folder, weight_name="pytorch_lora_weights.safetensors")',
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 from finished_run import drawn, finish, largest, stock
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from cat_bench.benchmark import cli
 from cat_bench.benchmark.errors import ExportError
@@ -40,8 +41,11 @@ def released(tiny_backbone_folder: Path, tiny_metric_folder: Path, tmp_path_fact
 
 @pytest.fixture(scope="module")
 def sdxl(tiny_families: dict[str, Path], tiny_metric_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two text encoders; as in the published model, the second one's config has an end of text that is none."""
+    """Two text encoders; as in published models, one is stored in half precision and one misstates its end of text."""
     model = shutil.copytree(tiny_families["sdxl"], tmp_path_factory.mktemp("pipelines") / "sdxl")
+    weights = model / "text_encoder" / "model.safetensors"
+    half = {name: tensor.half() for name, tensor in load_file(weights).items()}
+    save_file(half, weights, metadata={"format": "pt"})
     config = model / "text_encoder_2" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "eos_token_id": 2}))
     return finish(
@@ -78,7 +82,7 @@ def test_stock_diffusers_draws_the_runs_own_images(case: tuple[Path, str], tmp_p
     pipe = as_the_card_says(tmp_path / "out", learned.run.spec.backbone)
     assert largest(stock(pipe, texts, seeds), own) <= LEVELS
 
-    bare = DiffusionPipeline.from_pretrained(learned.run.spec.backbone)
+    bare = DiffusionPipeline.from_pretrained(learned.run.spec.backbone, torch_dtype=torch.float32)
     bare.scheduler = DPMSolverMultistepScheduler.from_config(bare.scheduler.config, algorithm_type="dpmsolver++")
     assert largest(stock(bare, texts, seeds), own) > 10 * LEVELS
     bare.load_lora_weights(tmp_path / "out")  # finds the file by itself
@@ -144,8 +148,6 @@ def test_layers_of_any_size_get_one_rank() -> None:
 
 
 def test_a_word_the_tokenizer_knows_is_put_in_brackets(finished: Path, tmp_path: Path) -> None:
-    import dataclasses
-
     learned = open_stage(finished, "clora")
     trigger = learned.concepts[0].trigger
     concepts = (dataclasses.replace(learned.concepts[0], trigger="pers"), learned.concepts[1])
@@ -160,8 +162,6 @@ def test_a_word_the_tokenizer_knows_is_put_in_brackets(finished: Path, tmp_path:
 
 
 def test_tokens_of_two_encoders_lie_side_by_side(finished: Path) -> None:
-    import dataclasses
-
     learned = open_stage(finished, "clora")
     wide = {name: torch.cat([token, torch.ones(1, 40)], dim=1) for name, token in learned.tokens.items()}
     for token in learned_tokens(dataclasses.replace(learned, tokens=wide)):
