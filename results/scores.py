@@ -1,6 +1,7 @@
 """From the embeddings of one stage to its rows of the long table."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,18 @@ Embeddings = Mapping[str, npt.ArrayLike]
 ALL = "all"  # stratum of the preservation scores over all strata together
 
 
+@dataclass(frozen=True)
+class SecondOpinion:
+    """DINO's embeddings of the same pictures, for `dino_i`: concepts and references as in `score_stage`.
+
+    extractor: id of the model that made them. concepts: none for the ceiling, which needs the references alone.
+    """
+
+    extractor: str
+    references: Embeddings
+    concepts: Embeddings = field(default_factory=dict)
+
+
 def score_stage(
     cell: Mapping[str, Any],
     stage: int,
@@ -24,19 +37,22 @@ def score_stage(
     preservation: Embeddings,
     base_preservation: Embeddings,
     *,
+    extractor: str,
     preservation_images: int = 1,
+    second: SecondOpinion | None = None,
 ) -> pd.DataFrame:
     """All rows of one stage of one cell.
 
     cell: `method`, `sequence`, `order`, `seed`; other keys are ignored. concepts: per concept the embeddings of its
     generated images (prompts x images, d), all images of the first prompt first. references: (m, d) of EVERY concept of
     the sequence. texts: (prompts, d) per concept. preservation and base_preservation: (n, d) per stratum, the same
-    prompts and noise row by row, with `preservation_images` images a prompt.
+    prompts and noise row by row, with `preservation_images` images a prompt. extractor: id of the model that made all
+    these. second: another model's view of the same pictures; without it there are no rows of `dino_i`.
 
     Raises ResultError where shapes do not fit. What cannot be computed is a row with a null value and a reason.
     """
-    key = {k: cell[k] for k in ("method", "sequence", "order", "seed")} | {"stage": stage}
-    blocks = [b for c, x in concepts.items() for b in _concept_blocks(c, x, references, texts)]
+    key = {k: cell[k] for k in ("method", "sequence", "order", "seed")} | {"stage": stage, "extractor": extractor}
+    blocks = [b for c, x in concepts.items() for b in _concept_blocks(c, x, references, texts, second)]
     blocks += _preservation_blocks(preservation, base_preservation, preservation_images)
     return frame([key | b for b in blocks])
 
@@ -48,7 +64,9 @@ def score_base(
     texts: Embeddings,
     preservation: Embeddings,
     *,
+    extractor: str,
     preservation_images: int = 1,
+    second: SecondOpinion | None = None,
 ) -> pd.DataFrame:
     """The floor: the same scores for the untouched backbone (method "base", stage 0), every concept.
 
@@ -56,8 +74,8 @@ def score_base(
     what a model scores that has nothing left in common with the base but the kind of picture. Arguments as in
     `score_stage`.
     """
-    key = {"method": BASE, "sequence": sequence, "order": 0, "seed": 0, "stage": 0}
-    blocks = [b for c, x in concepts.items() for b in _concept_blocks(c, x, references, texts)]
+    key = {"method": BASE, "sequence": sequence, "order": 0, "seed": 0, "stage": 0, "extractor": extractor}
+    blocks = [b for c, x in concepts.items() for b in _concept_blocks(c, x, references, texts, second)]
     blocks += _unrelated_blocks(preservation, preservation_images)
     return frame([key | b for b in blocks])
 
@@ -67,19 +85,26 @@ def score_real(
     references: Embeddings,
     strata: tuple[str, ...] = (),
     reference_texts: Embeddings | None = None,
+    *,
+    extractor: str,
+    second: SecondOpinion | None = None,
 ) -> pd.DataFrame:
     """The ceiling: the references scored against each other, each left out of what it is compared with (method "real").
 
     strata: names of the preservation strata, whose ceiling is 1 by definition (the base model against itself).
-    reference_texts: captions (m, d) of the references; without them clip_t has no ceiling and is null.
+    reference_texts: captions (m, d) of the references; without them clip_t has no ceiling and is null. extractor, second:
+    as in `score_stage`.
     """
-    key = {"method": REAL, "sequence": sequence, "order": 0, "seed": 0, "stage": 0}
+    key = {"method": REAL, "sequence": sequence, "order": 0, "seed": 0, "stage": 0, "extractor": extractor}
     blocks: list[dict[str, Any]] = []
     for concept, x in references.items():
         rows = formulas.unit(x)
         size, few = len(rows), "needs two references or more"
         image = {"concept": concept, "prompt": 0, "image": np.arange(size)}
         blocks.append({**image, "metric": "clip_i", "value": formulas.clip_i_left_out(rows), "reason": few})
+        if second is not None:
+            seen = formulas.clip_i_left_out(second.references[concept])
+            blocks.append({**image, **_by(second), "value": seen, "reason": few})
         accuracy = formulas.concept_accuracy_left_out(references, concept)
         blocks.append({**image, "metric": "concept_accuracy", "value": accuracy, "reason": few})
         if reference_texts is not None and concept in reference_texts:
@@ -96,14 +121,21 @@ def score_real(
     return frame([key | b for b in blocks])
 
 
-def _concept_blocks(concept: str, x: npt.ArrayLike, references: Embeddings, texts: Embeddings) -> list[dict[str, Any]]:
+def _by(second: SecondOpinion) -> dict[str, Any]:
+    return {"metric": "dino_i", "extractor": second.extractor}
+
+
+def _concept_blocks(
+    concept: str, x: npt.ArrayLike, references: Embeddings, texts: Embeddings, second: SecondOpinion | None
+) -> list[dict[str, Any]]:
     if concept not in references or concept not in texts:
         raise ResultError(f"concept {concept!r} has images but no references or no prompt texts: embed them first")
     images, prompts = np.asarray(x, dtype=np.float64), np.asarray(texts[concept], dtype=np.float64)
     size = len(images)
     if size == 0:
         metrics = ("clip_i", "clip_t", "concept_accuracy", "mmd", "diversity")
-        return [{"concept": concept, "metric": m, "value": None, "n": 0, "reason": "no images"} for m in metrics]
+        which = [{"metric": m} for m in metrics] + ([_by(second)] if second is not None else [])
+        return [{"concept": concept, "value": None, "n": 0, "reason": "no images"} | w for w in which]
     if len(prompts) == 0 or size % len(prompts):
         raise ResultError(
             f"concept {concept!r} has {size} images for {len(prompts)} prompts: not the same for each prompt"
@@ -117,8 +149,13 @@ def _concept_blocks(concept: str, x: npt.ArrayLike, references: Embeddings, text
         "concept_accuracy": formulas.concept_accuracy(images, references, concept),
     }
     blocks: list[dict[str, Any]] = [{**image, "metric": metric, "value": value} for metric, value in scores.items()]
+    if second is not None:
+        seen = formulas.clip_i(second.concepts[concept], second.references[concept])
+        if len(seen) != size:
+            raise ResultError(f"concept {concept!r} has {size} images, of which {second.extractor} saw {len(seen)}")
+        blocks.append({**image, **_by(second), "value": seen})
     distance = formulas.mmd(images, references[concept])
-    few = "needs two images and two references or more" if size < 2 else None
+    few = "needs two images and two references or more" if min(size, len(np.asarray(references[concept]))) < 2 else None
     blocks.append({"concept": concept, "metric": "mmd", "value": distance, "n": size, "reason": few})
     blocks.append({"concept": concept, "metric": "diversity", "value": formulas.diversity(images), "n": size})
     return blocks

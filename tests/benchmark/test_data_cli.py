@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from photo_samples import BAD, good, picture
+from run_fakes import FakeEngine
 
-from cat_bench.benchmark import cli
+from cat_bench.benchmark import cli, runner
+from cat_bench.benchmark.events import Ended, StageEnded
+from cat_bench.benchmark.spec import resolve
 
 SEQUENCE = """
 id = "mine"
@@ -161,3 +164,27 @@ def test_sequences_of_photos_are_listed_and_examined_without_their_photos(
     found = {finding.what: finding for finding in examine(here / "runs")}
     assert found["sequence dreambooth10"].trouble is None
     assert found["sequence dreambooth10"].found == "10 concepts made of photos of yours"
+
+
+def test_a_run_learns_a_changed_photo_again_and_nothing_before_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = here.parent / "photos"
+    (here / "mine.toml").write_text(SEQUENCE, "utf-8")
+    for module in ("runner", "completion"):
+        where = f"cat_bench.benchmark.{module}"
+        monkeypatch.setattr(f"{where}.find_backbone", lambda name, fetch=True: (name, Path(__file__).parent))
+        monkeypatch.setattr(f"{where}.find_metric", lambda name: (name, None))
+    spec = resolve({"sequence": "mine.toml", "data": str(photos), "methods": ("lora",), "images_per_prompt": 2})
+
+    def go() -> list[str]:
+        events = list(runner.run(spec, here / "runs", None, FakeEngine(spec)))
+        assert isinstance(events[-1], Ended) and events[-1].troubled == 0
+        return [event.origin for event in events if isinstance(event, StageEnded) and event.cell is not None]
+
+    assert go() == ["made", "made"]
+    assert go() == []  # all is there, and no engine is asked
+    picture(70).save(photos / "cat" / "00.png")
+    first, second = go()
+    assert first != "made" and second == "made"
+    photos.rename(photos.with_name("moved"))
+    spec = spec.model_copy(update={"data": str(photos.with_name("moved"))})
+    assert "made" not in go()  # what counts is in the files, not where they are

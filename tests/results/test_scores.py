@@ -1,22 +1,32 @@
 """Rows of the long table: what is in them, nulls with reasons, reading back what was written."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cat_bench.results import formulas
+from cat_bench.results import formulas, scores
 from cat_bench.results.errors import ResultError
-from cat_bench.results.metrics import METRICS, metric, score_base, score_real, score_stage
+from cat_bench.results.metrics import METRICS, SecondOpinion, metric
 from cat_bench.results.records import COLUMNS, frame, read_scores, validate, write_scores
 
+score_stage, score_base, score_real = (
+    partial(function, extractor="eye") for function in (scores.score_stage, scores.score_base, scores.score_real)
+)
 CELL = {"method": "lora", "sequence": "s", "order": 1, "seed": 2}
 draw = np.random.default_rng(5)
 REFERENCES = {c: draw.normal(size=(4, 8)) for c in "ab"}
 TEXTS = {c: draw.normal(size=(3, 8)) for c in "ab"}
 GENERATED = {"a": draw.normal(size=(6, 8))}
 BASE = {"class": draw.normal(size=(4, 8)), "other": draw.normal(size=(4, 8))}
+SECOND = SecondOpinion(
+    "owner/dino",
+    {c: draw.normal(size=(4, 5)) for c in "ab"},
+    {c: draw.normal(size=(len(x), 5)) for c, x in GENERATED.items()},
+)
 KEPT = {name: x + 0.2 * draw.normal(size=x.shape) for name, x in BASE.items()}
 
 
@@ -27,7 +37,8 @@ def select(table: pd.DataFrame, name: str, concept: str) -> pd.DataFrame:
 def test_a_stage_has_every_metric_with_prompt_and_image() -> None:
     table = score_stage(CELL, 1, GENERATED, REFERENCES, TEXTS, KEPT, BASE, preservation_images=2)
     assert tuple(table.columns) == COLUMNS
-    assert set(table["metric"]) == set(METRICS)
+    assert set(table["metric"]) == {m.id for m in METRICS.values() if not m.optional}
+    assert set(table["extractor"]) == {"eye"}
     assert table[["method", "order", "seed", "stage"]].drop_duplicates().to_numpy().tolist() == [["lora", 1, 2, 1]]
     rows = select(table, "clip_t", "a")
     assert rows["prompt"].tolist() == [0, 0, 1, 1, 2, 2]
@@ -75,6 +86,44 @@ def test_nulls_have_reasons() -> None:
     assert select(table, "clip_i", "a")["value"].isna().sum() == 1
 
 
+def test_one_reference_is_enough_for_all_but_sets() -> None:
+    table = score_stage(CELL, 1, GENERATED, {**REFERENCES, "a": REFERENCES["a"][:1]}, TEXTS, KEPT, BASE)
+    assert select(table, "clip_i", "a")["value"].notna().all()
+    (row,) = select(table, "mmd", "a").to_dict("records")
+    assert pd.isna(row["value"]) and row["reason"] == "needs two images and two references or more"
+    alone = score_real("s", {"a": REFERENCES["a"][:1], "b": REFERENCES["b"]})
+    assert set(select(alone, "clip_i", "a")["reason"]) == {"needs two references or more"}
+
+
+def test_a_second_opinion_adds_its_own_rows_and_changes_no_other() -> None:
+    def halves(score: Callable[..., pd.DataFrame], *arguments: object) -> pd.DataFrame:
+        with_it = score(*arguments, second=SECOND)
+        rest = with_it[with_it["metric"] != "dino_i"].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rest, score(*arguments))
+        rows = with_it[with_it["metric"] == "dino_i"]
+        assert set(rows["extractor"]) == {"owner/dino"}
+        return rows
+
+    stage = halves(score_stage, CELL, 1, GENERATED, REFERENCES, TEXTS, KEPT, BASE)
+    pairs = formulas.unit(SECOND.concepts["a"]) @ formulas.unit(SECOND.references["a"]).T
+    np.testing.assert_allclose(stage["value"], pairs.mean(axis=1))
+    assert stage["prompt"].tolist() == [0, 0, 1, 1, 2, 2] and stage["image"].tolist() == [0, 1, 0, 1, 0, 1]
+    floor = halves(score_base, "s", GENERATED, REFERENCES, TEXTS, BASE)
+    assert floor["value"].tolist() == stage["value"].tolist()
+    ceiling = halves(score_real, "s", REFERENCES)
+    own = formulas.unit(SECOND.references["b"]) @ formulas.unit(SECOND.references["b"]).T
+    expected = (own.sum(axis=1) - 1) / 3  # each reference is compared with the three others
+    np.testing.assert_allclose(select(ceiling, "dino_i", "b")["value"], expected)
+
+
+def test_a_second_opinion_has_its_nulls_too() -> None:
+    empty = SecondOpinion("owner/dino", SECOND.references, {"a": np.empty((0, 5))})
+    none = score_stage(CELL, 1, {"a": np.empty((0, 8))}, REFERENCES, TEXTS, {}, {}, second=empty)
+    assert select(none, "dino_i", "a")[["reason", "extractor"]].to_numpy().tolist() == [["no images", "owner/dino"]]
+    with pytest.raises(ResultError, match="6 images, of which owner/dino saw 0"):
+        score_stage(CELL, 1, GENERATED, REFERENCES, TEXTS, {}, {}, second=empty)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -106,8 +155,9 @@ def test_damaged_and_foreign_tables_are_refused(tmp_path: Path) -> None:
     table = score_real("s", REFERENCES)
     with pytest.raises(ResultError, match="newer version"):
         validate(table.assign(schema_version=99))
-    with pytest.raises(ResultError, match="lacks the columns value"):
-        validate(table.drop(columns="value"))
+    for column in ("value", "extractor"):
+        with pytest.raises(ResultError, match=f"lacks the columns {column}: score the stage again"):
+            validate(table.drop(columns=column))
     with pytest.raises(ResultError, match="without a reason"):
         validate(table.assign(reason=None))
 
