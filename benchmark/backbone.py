@@ -142,7 +142,7 @@ class Backbone:
         """(1, d) in fp32: normal, with the mean and the spread of each text encoder's embedding table."""
         drawn = torch.randn(1, self.token_width, generator=generator).to(self.device)
         tables = [encoder.table.float().to(self.device) for encoder in self.text_encoders]
-        parts = drawn.split([table.shape[1] for table in tables], dim=1)
+        parts = torch.split(drawn, [table.shape[1] for table in tables], dim=1)
         return torch.cat([t.mean() + t.std() * part for t, part in zip(tables, parts, strict=True)], dim=1)
 
     @cached_property

@@ -38,6 +38,9 @@ class Engine(Protocol):
     def resolution(self) -> int:
         """Side of the square images, in pixels."""
 
+    def tokens(self, text: str) -> int:
+        """Into how many tokens the backbone cuts a text; the most, where it has several tokenizers."""
+
     @property
     def batch(self) -> int:
         """How many images are sampled at once."""

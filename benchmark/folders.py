@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from pathlib import Path
 
 from cat_bench.benchmark.errors import BackboneError, MetricModelError
@@ -30,7 +31,8 @@ def find_backbone(name: str, *, fetch: bool = True) -> tuple[str, Path | None]:
     if folder.is_dir():
         if not (folder / BACKBONE_MARK).is_file():
             raise BackboneError(f"{folder} is no diffusers pipeline: it has no {BACKBONE_MARK}")
-        return folder.resolve().name, folder.resolve()
+        folder = Path(os.path.abspath(folder))  # not through links: a model's neighbours are where its name is
+        return folder.name, folder
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name, _from_hub(name, name, None, fetch)
     near = difflib.get_close_matches(name, known, n=1)

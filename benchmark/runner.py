@@ -25,6 +25,7 @@ from cat_bench.tasks.sequence import Sequence, load_sequence
 if TYPE_CHECKING:
     from cat_bench.benchmark.plan import Plan
 
+MANY_TOKENS = 4  # a trigger of more is worth a warning
 ERROR = "error.txt"  # the whole traceback of a failed cell
 
 
@@ -103,6 +104,7 @@ def _run(
         stack.enter_context(locked(folder))
     library = Library(runs)
     yield from set_aside_changed(plan, library)
+    yield from _long_triggers(plan, engine)
     _write_run(spec, plan, engine)
     stages = [(cell, stage) for cell in plan.cells for stage in cell.stages]
     pending = [(cell, stage) for cell, stage in stages if not ready(stage)]
@@ -140,6 +142,18 @@ def _run(
     if ok == len(plan.cells):
         mark_complete(plan, spec)
     yield events.Ended(folder, ok, len(plan.cells) - ok)
+
+
+def _long_triggers(plan: Plan, engine: Engine) -> Iterator[events.Message]:
+    """A word that the tokenizer cuts into many pieces is a poor trigger where no token is learned in its place."""
+    if all(cell.method.learns_token for cell in plan.cells):
+        return
+    counts = {concept.trigger: engine.tokens(concept.trigger) for concept in plan.sequence.concepts}
+    if long := {trigger: count for trigger, count in counts.items() if count > MANY_TOKENS}:
+        named = ", ".join(f"{trigger} ({count} tokens)" for trigger, count in long.items())
+        yield events.Message(
+            f"triggers are learned best as one to {MANY_TOKENS} rare tokens; this backbone reads {named}"
+        )
 
 
 def _write_run(spec: RunSpec, plan: Plan, engine: Engine) -> None:
@@ -189,6 +203,6 @@ def _verdict(error: Exception) -> tuple[events.Status, str]:
     name = type(error).__name__
     words = ("out of memory", "not enough memory", "can't allocate memory")
     if isinstance(error, MemoryError) or name == "OutOfMemoryError" or any(word in first.lower() for word in words):
-        return "oom", first
+        return "oom", f"{first.rstrip('.')} (at its peak the process held {provenance.peak_memory() / 2**30:.1f} GiB)"
     own = isinstance(error, ValueError) and type(error).__module__.startswith("cat_bench.")
     return "failed", first if own else f"{name}: {first}"

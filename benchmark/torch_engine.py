@@ -79,6 +79,10 @@ class TorchEngine:
     def resolution(self) -> int:
         return self.backbone.resolution
 
+    def tokens(self, text: str) -> int:
+        found = (encoder.tokenizer(text, add_special_tokens=False) for encoder in self.backbone.text_encoders)
+        return max(len(ids["input_ids"]) for ids in found)
+
     @property
     def batch(self) -> int:
         return self.sampler.batch

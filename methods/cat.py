@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cat_bench.methods.base import Adapter, Batch, Concept, Method, MethodError, Query, mse
 from cat_bench.methods.registry import register
+from cat_bench.methods.settings import COMMON
 
 
 @register("cat")
@@ -25,6 +26,7 @@ class CAT(Method):
     # How many steps the paper's own figures took, and at which weight, was not found in its text.
     presets = {
         "paper": {"rank": 1, "lr": 1e-4, "steps": 900, "batch_size": 1, "weight_decay": 1e-2, "weight": 1.0},
+        **COMMON,
         "avatars64": {},
     }
 

@@ -3,8 +3,8 @@
 import torch
 
 from cat_bench.methods.base import Adapter, Concept, Method
-from cat_bench.methods.lora import STANISZEWSKI
 from cat_bench.methods.registry import register
+from cat_bench.methods.settings import COMMON, STANISZEWSKI
 
 
 @register("magmax")
@@ -17,7 +17,7 @@ class MagMax(Method):
 
     title = "MagMax"
     source = "Staniszewski et al. 2024, arXiv 2410.04891; MagMax: Marczak et al. 2024, arXiv 2407.06322"
-    presets = {"paper": STANISZEWSKI, "avatars64": {}}
+    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64": {}}
 
     @torch.no_grad()
     def end(self, concept: Concept, adapter: Adapter) -> None:

@@ -1,8 +1,8 @@
 """Sequential merging."""
 
 from cat_bench.methods.base import Adapter, Concept, Method
-from cat_bench.methods.lora import STANISZEWSKI
 from cat_bench.methods.registry import register
+from cat_bench.methods.settings import COMMON, STANISZEWSKI
 
 
 @register("merge")
@@ -11,7 +11,7 @@ class Merge(Method):
 
     title = "Merge"
     source = "Staniszewski et al. 2024, arXiv 2410.04891"
-    presets = {"paper": STANISZEWSKI, "avatars64": {}}
+    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64": {}}
 
     def end(self, concept: Concept, adapter: Adapter) -> None:
         adapter.fold()

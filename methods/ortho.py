@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from cat_bench.methods.base import Adapter, Concept, Method, MethodError
-from cat_bench.methods.lora import STANISZEWSKI
 from cat_bench.methods.merge import Merge
 from cat_bench.methods.registry import register
+from cat_bench.methods.settings import COMMON, STANISZEWSKI
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Ortho(Merge):
     """
 
     title = "Merge, orthogonal init"
-    presets = {"paper": STANISZEWSKI, "avatars64": {}}
+    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64": {}}
 
     class Config(Method.Config):
         variant: Literal["paper", "released"] = "paper"

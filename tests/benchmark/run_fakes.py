@@ -112,6 +112,9 @@ class FakeEngine:
     def how(self) -> Mapping[str, Any]:
         return {"device": "cpu", "precision": "fp32", "threads": 1}
 
+    def tokens(self, text: str) -> int:
+        return len(text)
+
     def learn(self, cell: CellPlan, stage: StagePlan, target: Path) -> Generator[Learning, None, dict[str, Any]]:
         assert stage.concept is not None
         self.calls.append(f"learn {cell.cell.path} {stage.concept.id}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
+from safetensors.torch import load_file
 from torch import Tensor
 
 from cat_bench.benchmark import training
 from cat_bench.benchmark.adapter import LoraAdapter
 from cat_bench.benchmark.backbone import Backbone
 from cat_bench.benchmark.errors import BackboneError
+from cat_bench.benchmark.events import Ended, StageEnded
 from cat_bench.benchmark.registered import described, kin, registered
+from cat_bench.benchmark.runner import run
 from cat_bench.benchmark.sampling import SamplerConfig, initial_noise, sample
 from cat_bench.benchmark.seeds import generator
-from cat_bench.benchmark.spec import Economy
+from cat_bench.benchmark.spec import Economy, RunSpec, Sampler
 from cat_bench.benchmark.training import train
 from cat_bench.methods.base import Method
 from cat_bench.methods.registry import methods
@@ -231,14 +234,6 @@ def test_one_learned_token_speaks_to_every_text_encoder(backbone: Backbone) -> N
     torch.testing.assert_close(mine.arguments(torch.float32), plain.arguments(torch.float32), atol=0, rtol=0)
 
 
-@pytest.fixture
-def folder(kind: str, tiny_families: dict[str, Path], tiny_metric_folder: Path, tmp_path: Path) -> Iterator[Path]:
-    """The pipeline with a metric model beside it."""
-    (tmp_path / kind).symlink_to(tiny_families[kind])
-    (tmp_path / f"{kind}-clip").symlink_to(tiny_metric_folder)
-    yield tmp_path / kind
-
-
 def test_registered_backbones_are_known_by_their_facts(tmp_path: Path) -> None:
     assert set(registered()) == {"avatars64", *FAMILIES}
     for name, entry in registered().items():
@@ -257,3 +252,37 @@ def test_a_pipeline_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     with pytest.raises(BackboneError, match=r"is a FluxPipeline; supported are StableDiffusionPipeline and"):
         Backbone.load(tmp_path)
+
+
+def test_every_method_learns_two_concepts_and_goes_on_where_it_stopped(
+    kind: str, tiny_families: dict[str, Path], tiny_metric_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / kind).symlink_to(tiny_families[kind])  # the metric model is looked for beside the backbone
+    (tmp_path / f"{kind}-clip").symlink_to(tiny_metric_folder)
+    quick = {name: {"steps": 2, "batch_size": 2, "rank": 2} for name in methods.names()}
+    spec = RunSpec(
+        sequence="smoke2",
+        backbone=str(tmp_path / kind),
+        methods=methods.names(),
+        images_per_prompt=1,
+        sampler=Sampler(steps=2),
+        threads=1,
+        device="cpu",
+        overrides=quick,
+    )
+    *_, end = run(spec, tmp_path / "runs", "all")
+    assert isinstance(end, Ended) and (end.ok, end.troubled) == (6, 0)
+    folder = tmp_path / "runs" / "all"
+    adapters = {path: path.read_bytes() for path in folder.glob("*/*/*/adapter.safetensors")}
+    assert len(adapters) == 12
+    for path in adapters:
+        state = load_file(path)
+        assert all(torch.isfinite(tensor).all() for tensor in state.values())
+        moved = [tensor for key, tensor in state.items() if key.startswith(("B.", "dense.")) or key.endswith(".B")]
+        assert any(tensor.abs().max() > 0 for tensor in moved)
+    for cell in folder.glob("*/order0-seed0"):
+        shutil.rmtree(next(cell.glob("02-*")))
+    events = list(run(spec, tmp_path / "runs", "all"))
+    origins = [event.origin for event in events if isinstance(event, StageEnded) and event.cell]
+    assert origins == ["ready", "made"] * 6
+    assert {path: path.read_bytes() for path in adapters} == adapters

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import time
 from dataclasses import replace
@@ -28,7 +29,7 @@ FIVE = FakeSequence("letters5", (*FakeSequence().concepts, FakeConcept("dan"), F
 @pytest.fixture(autouse=True)
 def sequences(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeSequence]:
     known = {"letters3": FakeSequence(), "letters5": FIVE}
-    monkeypatch.setattr(runner, "load_sequence", lambda name: known[name])
+    monkeypatch.setattr(runner, "load_sequence", lambda name, data: known[name])
     for module in ("runner", "completion"):
         monkeypatch.setattr(
             f"cat_bench.benchmark.{module}.find_backbone", lambda name, fetch=True: (name, Path(__file__).parent)
@@ -155,7 +156,8 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path) -> None
     ends = [event for event in events if isinstance(event, CellEnded)]
     assert [(end.cell.method, end.status) for end in ends] == [("lora", "oom"), ("cat", "ok")]
     folder = tmp_path / "letters3/lora/order0-seed0"
-    assert json.loads((folder / "cell.json").read_text())["status"] == "oom"
+    record = json.loads((folder / "cell.json").read_text())
+    assert record["status"] == "oom" and re.search(r"at its peak the process held \d+\.\d GiB", record["reason"])
     assert "Traceback" in (folder / "error.txt").read_text()
     assert (folder / "01-ada/stage.json").is_file()
     engine = FakeEngine(RunSpec())
@@ -263,3 +265,15 @@ def test_killed_at_random_moments_and_repeated_equals_uninterrupted(tmp_path: Pa
         assert {path: path.stat().st_ino for path in before} == before  # nothing finished was redone
         assert tables(runs) == wanted
         assert not list(runs.glob("**/.*.part*"))
+
+
+def test_triggers_of_many_tokens_are_said_unless_every_method_learns_its_token(tmp_path: Path) -> None:
+    assert not [event for event in go(tmp_path) if isinstance(event, Message)]  # three and four letters
+
+    class Letters(FakeEngine):
+        def tokens(self, text: str) -> int:
+            return len(text) + 2 * text.startswith("bob")
+
+    said = [event.text for event in go(tmp_path / "b", Letters(SPEC)) if isinstance(event, Message)]
+    assert said == ["triggers are learned best as one to 4 rare tokens; this backbone reads bobo (6 tokens)"]
+    assert not [e for e in go(tmp_path / "c", Letters(SPEC), methods=("clora",)) if isinstance(e, Message)]
