@@ -143,7 +143,7 @@ def _read(run: RunRecord, name: str, place: Path, ids: list[str]) -> Learned:
         raise RunError(f"{path} cannot be read ({error}): delete its folder and run again") from error
     info = whole(place) or {}
     cls = methods.get(name)
-    method = cls(cls.Config(**info["config"]))
+    method = cls(cls.configure(overrides=info["config"]))
     method.load({key.removeprefix("extra."): value for key, value in state.items() if key.startswith("extra.")})
     known = {concept.id: concept for concept in run.concepts}
     concepts = tuple(known[id] for id in ids)

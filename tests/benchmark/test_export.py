@@ -18,11 +18,12 @@ from finished_run import drawn, finish, largest, stock
 from safetensors.torch import load_file, save_file
 
 from cat_bench.benchmark import cli
-from cat_bench.benchmark.errors import ExportError
+from cat_bench.benchmark.errors import ExportError, RunError
 from cat_bench.benchmark.export import WEIGHTS, export, learned_tokens
 from cat_bench.benchmark.low_rank import concatenated, truncated
 from cat_bench.benchmark.opening import open_stage
 from cat_bench.benchmark.own_folder import own_folder
+from cat_bench.methods.error import MethodError
 
 METHODS = ("lora", "cat", "merge", "ortho", "magmax", "clora")
 LEVELS = 2  # of 255: sums in another order, and a value on the edge of two levels
@@ -251,6 +252,23 @@ def test_the_command_says_what_it_wrote(
     assert sorted(path.name for path in made.iterdir()) == ["README.md", "export.json", WEIGHTS]
     assert call(monkeypatch, "export", str(finished), "--method", "cat", "--rank", "0") == 2
     shutil.rmtree(finished / "exports")
+
+
+def test_a_record_or_an_adapter_that_cannot_be_used_is_one_line(finished: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    adapter = run / "cat/order0-seed0/02-sibole/adapter.safetensors"
+    adapter.write_bytes(adapter.read_bytes()[:1000])
+    with pytest.raises(RunError, match=r"adapter\.safetensors cannot be read"):
+        open_stage(run, "cat")
+    stage = run / "lora/order0-seed0/02-sibole/stage.json"
+    stage.write_text(stage.read_text().replace('"rank": 2', '"rnak": 2'))
+    with pytest.raises(MethodError, match="no setting 'rnak'; did you mean 'rank'"):
+        open_stage(run, "lora")
+    record = json.loads((run / "run.json").read_text())
+    del record["sequence"]["names"]
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="lacks what this version records"):
+        open_stage(run, "cat")
 
 
 def test_a_folder_is_whole_or_as_it_was(tmp_path: Path) -> None:
