@@ -18,7 +18,8 @@ class Finding:
     @property
     def line(self) -> str:
         """Where, what, and how it is mended."""
-        return " ".join(f"{self.place}: {self.problem}; {self.mend}".split())
+        line = " ".join(f"{self.place}: {self.problem}; {self.mend}".split())
+        return line.encode("utf-8", "backslashreplace").decode()  # a name may be no text at all
 
 
 def error(place: object, problem: str, mend: str) -> Finding:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,7 +55,8 @@ class Photo:
             raise TaskError(f"{self.path}: cannot be read any more ({error.strerror}); start again") from error
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise TaskError(f"{self.path}: the file has changed since it was checked; start again")
-        return ImageOps.fit(_decode(content, size), (size, size), Image.Resampling.LANCZOS)
+        with _quiet():
+            return ImageOps.fit(_decode(content, size), (size, size), Image.Resampling.LANCZOS)
 
 
 def open_photo(path: Path) -> Photo | None:
@@ -66,7 +69,8 @@ def open_photo(path: Path) -> Photo | None:
             return None
         with open(path, "rb") as file:  # a checkpoint of gigabytes is told by its first bytes
             try:
-                _open(file).close()
+                with _quiet():
+                    _open(file).close()
             except UnidentifiedImageError:
                 if pretends:
                     raise _not_an_image(path) from None
@@ -76,7 +80,8 @@ def open_photo(path: Path) -> Photo | None:
         content = path.read_bytes()
     except OSError as error:
         raise Unusable(f"cannot be read ({error.strerror or error})", "mend its permissions or delete it") from error
-    return _examined(path, content)
+    with _quiet():
+        return _examined(path, content)
 
 
 def _examined(path: Path, content: bytes) -> Photo:
@@ -159,9 +164,15 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _open(file: IO[bytes]) -> Image.Image:
+    return Image.open(file, formats=_formats())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's warnings: of large images and odd EXIF, said here in other words or harmless."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large images and odd EXIF: said here in other words, or harmless
-        return Image.open(file, formats=_formats())
+        warnings.simplefilter("ignore")
+        yield
 
 
 @cache

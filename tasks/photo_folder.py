@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cat_bench.tasks.captions import METADATA, read_captions
-from cat_bench.tasks.findings import Finding, error, note
-from cat_bench.tasks.photo import EXTENSIONS, Photo, Unusable, open_photo
+from cat_bench.tasks.captions import read_captions
+from cat_bench.tasks.findings import Finding, error
+from cat_bench.tasks.photo import EXTENSIONS, Photo
+from cat_bench.tasks.photo_search import PARTS, PhotoSearch, inside, is_text, leads_out, name_order, unwritable
 
 FEWEST = 3  # images
-PARTS = ("train", "reference")  # sub-folders that declare the split
-_PLAIN = re.compile(r"[\x21-\x7e]+")
-_OTHER_TEXT = (METADATA, "metadata.csv")
 
 
 @dataclass(frozen=True)
@@ -34,12 +30,6 @@ class PhotoFolder:
     def errors(self) -> tuple[Finding, ...]:
         """What keeps it from being used."""
         return tuple(f for f in self.findings if f.kind == "error")
-
-
-def name_order(name: str) -> tuple[list[tuple[int, int | str]], str]:
-    """Sort key: numbers by value, so that 10.jpg comes after 9.jpg; letters whatever their case."""
-    parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", name).casefold())
-    return [(0, int(p)) if p.isdigit() and p.isascii() else (1, p) for p in parts], name
 
 
 def image_names(folder: Path) -> list[str]:
@@ -77,9 +67,11 @@ def examine(folder: Path, references: int | None = None, within: Path | None = N
         missing = not os.path.lexists(folder)
         finding = error(folder, "there is no such folder" if missing else "is not a folder", "give a folder of images")
         return _with(empty, [finding])
-    if within is not None and not _inside(folder, within):
-        return _with(empty, [_leads_out(folder, within)])
-    search = _Search(folder)
+    if not is_text(folder.name):
+        return _with(empty, [unwritable(folder)])
+    if within is not None and not inside(folder, within):
+        return _with(empty, [leads_out(folder, within)])
+    search = PhotoSearch(folder)
     declared = all((folder / part).is_dir() for part in PARTS)
     groups = [search.images(folder / part) for part in PARTS] if declared else [search.images(folder)]
     if declared:
@@ -110,103 +102,8 @@ def examine(folder: Path, references: int | None = None, within: Path | None = N
     return PhotoFolder(folder, tuple(train), tuple(held_out), captions, split, tuple(findings))
 
 
-class _Search:
-    """Goes through a concept's files and keeps what it finds besides photos."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.findings: list[Finding] = []
-        self.texts: list[Path] = []
-        self.strays: list[str] = []
-        self.folders: list[str] = []  # that hold something, and are not looked into
-        self.hashes: dict[str, Path] = {}
-
-    @property
-    def sound(self) -> bool:
-        """Whether nothing was refused so far."""
-        return not any(f.kind == "error" for f in self.findings)
-
-    def entries(self, folder: Path) -> list[Path]:
-        """What lies in a folder, in name order."""
-        try:
-            return [folder / name for name in sorted(os.listdir(folder), key=name_order)]
-        except OSError as trouble:
-            why = trouble.strerror or str(trouble)
-            self.findings.append(error(folder, f"cannot be opened ({why})", "mend its permissions"))
-            return []
-
-    def images(self, folder: Path) -> list[Photo]:
-        """The photos in a folder, in name order."""
-        if not _inside(folder, self.root):
-            self.findings.append(_leads_out(folder, self.root))
-            return []
-        photos = []
-        for path in self.entries(folder):
-            photo = self.photo(path)
-            if photo is None:
-                continue
-            self.findings += [note(path, problem, done) for problem, done in photo.notes]
-            if not _PLAIN.fullmatch(path.name):
-                self.findings.append(note(path, "spaces or non-Latin letters in the name", "used as it is"))
-            if twin := self.hashes.get(photo.sha256):
-                self.findings.append(error(path, f"is the same file as {twin.name}", "delete one of them"))
-            self.hashes.setdefault(photo.sha256, path)
-            photos.append(photo)
-        return photos
-
-    def photo(self, path: Path) -> Photo | None:
-        """The photo at a path, or None with what it is instead noted down."""
-        if path.name.startswith("."):
-            self.strays.append(path.name)
-        elif path.is_symlink() and not path.exists():
-            self.findings.append(error(path, "is a link to nothing", "delete it, or put the file there"))
-        elif path.is_symlink() and not _inside(path, self.root):
-            self.findings.append(_leads_out(path, self.root))
-        elif path.is_dir():
-            self.folders.append(path.name)
-        elif path.suffix.lower() == ".txt":
-            self.texts.append(path)
-        elif path.name in _OTHER_TEXT:
-            pass
-        elif not path.is_file():  # a pipe would wait for ever
-            self.strays.append(path.name)
-        else:
-            try:
-                photo = open_photo(path)
-            except Unusable as trouble:
-                self.findings.append(error(path, trouble.problem, trouble.mend))
-                return None
-            if photo is None:
-                self.strays.append(path.name)
-            return photo
-        return None
-
-    def pass_over(self, path: Path) -> None:
-        """What lies beside the folders that declare the split."""
-        if path.suffix.lower() == ".txt" or path.name in (*PARTS, *_OTHER_TEXT):
-            return
-        (self.folders if path.is_dir() else self.strays).append(path.name)
-
-    def end(self, declared: bool) -> None:
-        """Note what was passed over, in one line each."""
-        if self.strays:
-            shown = ", ".join(self.strays[:6]) + (f" and {len(self.strays) - 6} more" if len(self.strays) > 6 else "")
-            where = "beside train and reference" if declared else "not images"
-            self.findings.append(note(self.root, f"{where}: {shown}", "ignored"))
-        if self.folders:
-            self.findings.append(note(self.root, f"sub-folders: {', '.join(self.folders)}", "ignored"))
-
-
 def _with(folder: PhotoFolder, findings: list[Finding]) -> PhotoFolder:
     return PhotoFolder(folder.path, (), (), {}, "", tuple(findings))
-
-
-def _inside(path: Path, root: Path) -> bool:
-    return path.resolve().is_relative_to(root.resolve())
-
-
-def _leads_out(path: Path, root: Path) -> Finding:
-    return error(path, f"is a link that leads out of {root}", "put the files themselves there")
 
 
 def _too_few(folder: Path, count: int, folders: list[str]) -> Finding:

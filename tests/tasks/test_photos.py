@@ -17,7 +17,8 @@ from cat_bench.tasks.captions import fill, template
 from cat_bench.tasks.errors import TaskError
 from cat_bench.tasks.photo import Unusable, open_photo
 from cat_bench.tasks.photo_concept import PhotoConcept, photo_concept
-from cat_bench.tasks.photo_folder import examine, name_order
+from cat_bench.tasks.photo_folder import examine
+from cat_bench.tasks.photo_search import name_order
 from cat_bench.tasks.photo_set import survey
 
 
@@ -186,6 +187,16 @@ def test_the_header_is_asked_before_anything_is_decoded(tmp_path, monkeypatch):
         open_photo(tmp_path / "bomb.png")
 
 
+def test_a_name_that_is_no_text(tmp_path):
+    folder = good(tmp_path / "dog")
+    (folder / "03.png").rename(Path(os.fsdecode(bytes(folder) + b"/\xff\n.png")))
+    (finding,) = examine(folder).errors
+    assert finding.line.endswith("the name has signs that cannot be written down; rename it")
+    assert "\\udcff" in finding.line and finding.line.encode()
+    folder.rename(os.fsdecode(bytes(tmp_path) + b"/\xff"))
+    assert [f.line.encode() for f in survey(tmp_path).errors]
+
+
 def test_strays_and_odd_names_are_taken_care_of(tmp_path):
     folder = good(tmp_path / "dog")
     for name in (".DS_Store", "Thumbs.db", "model.safetensors", "._00.png", "settings.json", "README.txt"):
@@ -194,11 +205,12 @@ def test_strays_and_odd_names_are_taken_care_of(tmp_path):
     os.mkfifo(folder / "pipe")
     picture(11).save(folder / "mein schöner Hund.png")
     picture(12).save(folder / "собака.png")
+    picture(14).save(folder / "Screenshot at 10.00\u202fAM \U0001f468\u200d\U0001f467.png")
     picture(13).save(folder / "no-ending", "PNG")
     found = examine(folder)
-    assert len(found.train) + len(found.references) == 7
+    assert len(found.train) + len(found.references) == 8
     lines = notes(folder)
-    assert sum("spaces or non-Latin letters in the name; used as it is" in line for line in lines) == 2
+    assert sum("spaces or non-Latin letters in the name; used as it is" in line for line in lines) == 3
     (strays,) = (line for line in lines if "not images" in line)
     assert "Thumbs.db" in strays and "pipe" in strays and strays.endswith("; ignored")
     assert any("sub-folders: old; ignored" in line for line in lines)
