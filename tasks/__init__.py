@@ -1,1 +1,1 @@
-"""Concepts, sequences, prompts and the avatar world they are drawn from."""
+"""Concepts, sequences and prompts; the avatar world and the folders of photos that their pictures come from."""

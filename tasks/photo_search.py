@@ -30,6 +30,7 @@ class PhotoSearch:
         self.findings: list[Finding] = []
         self.texts: list[Path] = []
         self.strays: list[str] = []
+        self.odd: list[str] = []  # names of photos
         self.folders: list[str] = []  # that hold something, and are not looked into
         self.hashes: dict[str, Path] = {}
 
@@ -59,7 +60,7 @@ class PhotoSearch:
                 continue
             self.findings += [note(path, problem, done) for problem, done in photo.notes]
             if not _PLAIN.fullmatch(path.name):
-                self.findings.append(note(path, "spaces or non-Latin letters in the name", "used as it is"))
+                self.odd.append(path.name)
             if twin := self.hashes.get(photo.sha256):
                 self.findings.append(error(path, f"is the same file as {twin.name}", "delete one of them"))
             self.hashes.setdefault(photo.sha256, path)
@@ -103,12 +104,15 @@ class PhotoSearch:
 
     def end(self, declared: bool) -> None:
         """Note what was passed over, in one line each."""
-        if self.strays:
-            shown = ", ".join(self.strays[:6]) + (f" and {len(self.strays) - 6} more" if len(self.strays) > 6 else "")
-            where = "beside train and reference" if declared else "not images"
-            self.findings.append(note(self.root, f"{where}: {shown}", "ignored"))
-        if self.folders:
-            self.findings.append(note(self.root, f"sub-folders: {', '.join(self.folders)}", "ignored"))
+        where = "beside train and reference" if declared else "not images"
+        for names, what, done in (
+            (self.odd, "names with spaces or non-Latin letters", "used as they are"),
+            (self.strays, where, "ignored"),
+            (self.folders, "sub-folders", "ignored"),
+        ):
+            if names:
+                more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+                self.findings.append(note(self.root, f"{what}: {', '.join(names[:6])}{more}", done))
 
 
 def inside(path: Path, root: Path) -> bool:
