@@ -20,7 +20,7 @@ _SCHEDULERS = {
     "ddim": ("DDIMScheduler", "clip_sample=False"),
 }
 _ANYWHERE = " A learned word stands for its concept wherever it is written, also inside a longer word."
-_COLUMNS = ("concept_accuracy", "clip_i", "clip_t")
+_COLUMNS = ("concept_accuracy", "clip_i", "dino_i", "clip_t")  # as far as they were scored
 
 
 def card(learned: Learned, adapter: LowRank, tokens: Sequence[Token]) -> str:
@@ -143,7 +143,9 @@ def _scores(learned: Learned) -> str:
         text = ["–" if math.isnan(value) else f"{value:.{METRICS[metric].digits}f}" for value in values]
         return f"{text[0]} ({text[1]} … {text[2]})"
 
-    concepts = [[concept.id, *(shown(metric, concept.id) for metric in _COLUMNS)] for concept in learned.concepts]
+    scored = {metric for metric, _ in means[0]}
+    columns = [metric for metric in _COLUMNS if metric in scored]
+    concepts = [[concept.id, *(shown(metric, concept.id) for metric in columns)] for concept in learned.concepts]
     strata = [concept for metric, concept in means[0] if metric == "kps" and concept != ALL]
     kept = [[stratum, shown("kps", stratum)] for stratum in (ALL, *strata)]
     model = learned.run.info["metric_model"]["fingerprint"][:16]
@@ -151,7 +153,7 @@ def _scores(learned: Learned) -> str:
         [
             "Value (floor: the untouched model … ceiling: real pictures against each other); higher is better. Scored"
             f" after this stage by the metric model with fingerprint `{model}`; cat-bench's protocol defines them.",
-            _table(("concept", *(METRICS[metric].title for metric in _COLUMNS)), concepts),
+            _table(("concept", *(METRICS[metric].title for metric in columns)), concepts),
             "What is left of the model's own knowledge, by kind of prompt:",
             _table(("prompts", METRICS["kps"].title), kept),
         ]
