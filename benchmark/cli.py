@@ -56,6 +56,9 @@ def run(
         typer.Option(help="checkpointing, adamw8bit, channels_last, compile, micro_batch=N; again for more."),
     ] = None,
     metric: Annotated[str | None, typer.Option(help="What scores: open_clip folder or ARCHITECTURE:TAG.")] = None,
+    dino: Annotated[
+        str | None, typer.Option(help="Second opinion dino_i: facebook/dino-vits16 or a folder of it.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cuda, cpu or mps.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; 0 is OMP_NUM_THREADS or one per core.")] = None,
     set_: Annotated[
@@ -85,6 +88,7 @@ def run(
         "weights": weights,
         "economy": savings(economy or []),
         "metric": metric,
+        "dino": dino,
         "device": device,
         "threads": threads,
         "sampler": {key: value for key, value in drawn.items() if value is not None},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cat_bench.benchmark import keys
+from cat_bench.benchmark.dino_folder import find_dino
 from cat_bench.benchmark.errors import CatBenchError
 from cat_bench.benchmark.files import read_json, write_json
 from cat_bench.benchmark.folders import find_backbone, find_metric, metric_for
@@ -67,9 +68,10 @@ def _signature(spec: RunSpec, sequence: Sequence) -> str | None:
     try:
         id_, backbone = find_backbone(spec.backbone, fetch=False)
         _, metric = find_metric(spec.metric or metric_for(id_, backbone))
+        dino = find_dino(spec.dino, fetch=False)[1] if spec.dino else None
     except CatBenchError:
         return None
-    folders = [keys.folder_digest(folder) for folder in (backbone, metric, *_method_folders(spec)) if folder]
+    folders = [keys.folder_digest(folder) for folder in (backbone, metric, dino, *_method_folders(spec)) if folder]
     return keys.digest(
         *(spec.model_dump(mode="json"), sequence.fingerprint, [concept.fingerprint for concept in sequence.concepts]),
         *(

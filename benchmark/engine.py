@@ -31,8 +31,20 @@ class Engine(Protocol):
         """Of the backbone's files."""
 
     @property
+    def metric_id(self) -> str:
+        """What the metric model is called in the records."""
+
+    @property
     def metric_fingerprint(self) -> str:
         """Of the metric model's files."""
+
+    @property
+    def dino_id(self) -> str | None:
+        """What the model behind `dino_i` is called in the records; None if the run does without."""
+
+    @property
+    def dino_fingerprint(self) -> str | None:
+        """Of its files."""
 
     @property
     def resolution(self) -> int:
@@ -66,6 +78,9 @@ class Engine(Protocol):
 
     def embed(self, pictures: Pictures) -> NDArray[np.float32]:
         """(n, d), each row of length 1."""
+
+    def embed_dino(self, pictures: Pictures) -> NDArray[np.float32]:
+        """(n, d), each row of length 1, by the model behind `dino_i`; only where there is one."""
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, d), each row of length 1."""

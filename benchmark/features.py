@@ -74,7 +74,7 @@ class MetricModel:
         """Unit vectors (n, d) of n RGB images: PIL, or uint8 arrays (H, W, 3)."""
         found = []
         for start in range(0, len(images), self.batch):
-            part = [_picture(image) for image in images[start : start + self.batch]]
+            part = [as_picture(image) for image in images[start : start + self.batch]]
             pixels = torch.stack([self.preprocess(picture) for picture in part]).to(self.device)
             found.append(self.model.encode_image(pixels, normalize=True).float().cpu().numpy())
         return np.concatenate(found) if found else self._none()
@@ -93,5 +93,6 @@ class MetricModel:
         return np.zeros((0, width), dtype=np.float32)
 
 
-def _picture(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
+def as_picture(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
+    """An RGB picture of an array (H, W, 3), or of what is one already."""
     return (image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))).convert("RGB")

@@ -2,7 +2,7 @@
 
     learning    key(0) = H(backbone);  key(t) = H(key(t-1), concept, method, config, seed, precision, machine)
     images      H(key(t), sampler, every prompt and the seed of its noise)
-    embeddings  H(images, metric model)
+    embeddings  H(images, metric model, and DINO where it is asked for)
     scores      H(embeddings, the references and texts of the whole sequence, the base's embeddings, the cell's name)
 
 Each of the four is looked up by its own key, so a change redoes what depends on it and nothing else.
@@ -23,7 +23,7 @@ from typing import Any
 # Raise one when a change of the program changes what comes out of that part; older results of it are then redone.
 LEARNING_VERSION = "1"
 SAMPLING_VERSION = "1"
-SCORING_VERSION = "1"
+SCORING_VERSION = "2"
 
 
 def digest(*parts: Any) -> str:
@@ -56,9 +56,9 @@ def images_key(learning: str, sampler: Mapping[str, Any], items: list[tuple[str,
     return digest("images", SAMPLING_VERSION, learning, dict(sampler), items, how)
 
 
-def embeddings_key(images: str, metric: str) -> str:
-    """Key of the embeddings of these images by the metric model with this fingerprint."""
-    return digest("embeddings", images, metric)
+def embeddings_key(images: str, metric: str, dino: str | None = None) -> str:
+    """Key of the embeddings of these images by the models with these fingerprints; dino None: the run has none."""
+    return digest("embeddings", images, metric, *([dino] if dino else []))
 
 
 def scores_key(embeddings: str, cell: Mapping[str, Any], context: str) -> str:

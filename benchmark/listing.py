@@ -60,8 +60,9 @@ def list_metrics() -> Table:
     from cat_bench.results.metrics import METRICS
 
     table = _table("metric", "title", "better", "scale", "formula")
-    for metric in METRICS.values() if isinstance(METRICS, dict) else METRICS:
-        table.add_row(metric.id, metric.title, metric.arrow, metric.scale, metric.formula)
+    for metric in METRICS.values():
+        title = f"{metric.title} (optional)" if metric.optional else metric.title
+        table.add_row(metric.id, title, metric.arrow, metric.scale, metric.formula)
     return table
 
 

@@ -36,6 +36,11 @@ class Item:
     seed: int
 
     @property
+    def of_concept(self) -> bool:
+        """Whether it shows a concept, and so is compared with references."""
+        return self.group.startswith("concept/")
+
+    @property
     def path(self) -> str:
         """Where the image lies in a stage's folder."""
         return f"{IMAGES}/{self.group.removeprefix('concept/')}/{self.prompt:02d}-{self.image}.png"
@@ -75,12 +80,17 @@ class CellPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run needs. `protocol` is equal for cells that may stand in one table."""
+    """Everything a run needs. `protocol` is equal for cells that may stand in one table.
+
+    extractor, dino: ids of the models behind the scores; dino None: `dino_i` is not wanted.
+    """
 
     folder: Path
     sequence: TaskSequence
     protocol: str
     references_key: str
+    extractor: str
+    dino: str | None
     base: StagePlan
     cells: tuple[CellPlan, ...] = field(default=())
 
@@ -104,7 +114,10 @@ def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, engine: Engin
     sampler = spec.sampler.model_dump()
     fingerprints = [[concept.id, concept.fingerprint] for concept in sequence.concepts]
     texts = {concept.id: reference_texts(concept) for concept in sequence.concepts}
-    references_key = keys.digest("references", engine.metric_fingerprint, engine.resolution, fingerprints, texts)
+    references_key = keys.digest(
+        *("references", engine.metric_fingerprint, engine.resolution, fingerprints, texts),
+        *([engine.dino_fingerprint] if engine.dino_id else []),
+    )
     protocol = keys.digest(
         *(engine.fingerprint, references_key, sampler, how, sequence.id, sequence.fingerprint),
         *(spec.images_per_prompt, spec.preservation_images),
@@ -112,8 +125,9 @@ def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, engine: Engin
 
     def stage_keys(learning: str, items: Sequence[Item], labels: Mapping[str, Any], base: str) -> Keys:
         images = keys.images_key(learning, sampler, [(item.path, item.text, item.seed) for item in items], how)
-        embeddings = keys.embeddings_key(images, engine.metric_fingerprint)
-        context = keys.digest(references_key, base, spec.preservation_images)
+        embeddings = keys.embeddings_key(images, engine.metric_fingerprint, engine.dino_fingerprint)
+        named = (engine.metric_id, engine.dino_id)
+        context = keys.digest(references_key, base, spec.preservation_images, named)
         return Keys(learning, images, embeddings, keys.scores_key(embeddings, labels, context))
 
     base_items = tuple(_items(spec, sequence, sequence.concepts, "trigger"))
@@ -140,7 +154,8 @@ def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, engine: Engin
             stages.append(StagePlan(here, number, wanted, items, cell, concept, concepts[: number - 1], previous))
             previous = here / ADAPTER
         plans.append(CellPlan(cell, place, method, config, tuple(stages)))
-    return Plan(folder, sequence, protocol, references_key, base, tuple(plans))
+    models = engine.metric_id, engine.dino_id
+    return Plan(folder, sequence, protocol, references_key, *models, base, tuple(plans))
 
 
 def reference_texts(concept: Concept) -> list[str]:

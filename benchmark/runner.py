@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cat_bench.benchmark import events, provenance
 from cat_bench.benchmark.completion import CELL, RUN, is_complete, mark_complete
+from cat_bench.benchmark.dino_folder import find_dino
 from cat_bench.benchmark.engine import Engine
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.files import disk_trouble, plain_errors, write_json
@@ -59,6 +60,8 @@ def run(
         if method not in methods.names():
             methods.get(method)  # raises, with what was probably meant
     find_metric(spec.metric or metric_for(*backbone))
+    if spec.dino:
+        find_dino(spec.dino, fetch=False)
     folder = runs / _checked(name or sequence.id)
     with plain_errors(folder), ExitStack() as stack:
         if folder.is_dir():
@@ -165,7 +168,8 @@ def _write_run(spec: RunSpec, plan: Plan, engine: Engine) -> None:
         "spec_hash": digest(resolved),
         "computed": dict(engine.how),
         "backbone": {"id": engine.backbone_id, "fingerprint": engine.fingerprint},
-        "metric_model": {"fingerprint": engine.metric_fingerprint},
+        "metric_model": {"id": engine.metric_id, "fingerprint": engine.metric_fingerprint},
+        **({"dino": {"id": engine.dino_id, "fingerprint": engine.dino_fingerprint}} if engine.dino_id else {}),
         "sequence": {
             **{key: getattr(plan.sequence, key) for key in ("id", "version", "title", "license", "citation")},
             "fingerprint": plan.sequence.fingerprint,

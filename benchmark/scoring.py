@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from cat_bench.benchmark.files import read_arrays, read_json, sync, write_arrays
 from cat_bench.benchmark.plan import Item, Plan, StagePlan, reference_texts
 from cat_bench.benchmark.stage import EMBEDDINGS, SCORES
 from cat_bench.results.records import write_scores
-from cat_bench.results.scores import score_base, score_real, score_stage
+from cat_bench.results.scores import SecondOpinion, score_base, score_real, score_stage
 
 REFERENCES = "references"
 _RECORD = "references.json"
@@ -34,7 +34,9 @@ def references_ready(plan: Plan) -> bool:
 
 
 def prepare_references(plan: Plan, engine: Engine) -> None:
-    """Write the held-out pictures and their embeddings: `<id>` (m, d) and `text/<id>` (prompts, d) of every concept."""
+    """Write the held-out pictures and their embeddings: `<id>` (m, d) and `text/<id>` (prompts, d) of every concept,
+    and `dino/<id>` (m, e) where the run has a second opinion.
+    """
     place = plan.folder / REFERENCES
     beside = plan.folder / f".{REFERENCES}.partial"
     shutil.rmtree(beside, ignore_errors=True)
@@ -44,8 +46,10 @@ def prepare_references(plan: Plan, engine: Engine) -> None:
         pictures = concept.reference_images(engine.resolution)
         for number, picture in enumerate(pictures):
             write_bytes(beside / concept.id / f"{number:02d}.png", png(picture), durable=False)
-        parts = [engine.embed(pictures[i : i + _BATCH]) for i in range(0, len(pictures), _BATCH)]
-        arrays[concept.id] = np.concatenate(parts)
+        batches = [pictures[i : i + _BATCH] for i in range(0, len(pictures), _BATCH)]
+        arrays[concept.id] = np.concatenate([engine.embed(batch) for batch in batches])
+        if engine.dino_id is not None:
+            arrays[f"dino/{concept.id}"] = np.concatenate([engine.embed_dino(batch) for batch in batches])
         arrays[f"text/{concept.id}"] = engine.embed_texts(reference_texts(concept))
     write_arrays(beside / EMBEDDINGS, arrays)
     write_json(beside / _RECORD, {"key": plan.references_key})
@@ -79,13 +83,21 @@ def sample_and_embed(engine: Engine, plan: Any, stage: StagePlan, folder: Path, 
     """
     batch, items = engine.batch, stage.items
     found: list[NDArray[np.float32]] = []
+    seen: list[NDArray[np.float32]] = []  # by DINO: concepts alone, nothing else is compared with references
+
+    def embed(first: int, pictures: NDArray[np.uint8]) -> None:
+        found.append(engine.embed(pictures))
+        rows = [row for row in range(len(pictures)) if items[first + row].of_concept]
+        if engine.dino_id is not None and rows:
+            seen.append(engine.embed_dino(pictures[rows]))
+
     start = 0
     while start < len(items):
         pictures = [read_picture(folder / item.path) for item in items[start : start + batch]]
         whole = [picture for picture in pictures if picture is not None]
         if len(whole) < len(pictures):
             break
-        found.append(engine.embed(np.stack(whole)))
+        embed(start, np.stack(whole))
         start += len(pictures)
         yield start
     for place in {(folder / item.path).parent for item in items}:
@@ -94,16 +106,19 @@ def sample_and_embed(engine: Engine, plan: Any, stage: StagePlan, folder: Path, 
         for first, fresh in engine.sample(plan, stage, adapter, start):
             for item, picture in zip(items[first : first + len(fresh)], fresh, strict=True):
                 write_bytes(folder / item.path, png(picture), durable=False)
-            found.append(engine.embed(fresh))
+            embed(first, fresh)
             yield first + len(fresh)
-    write_arrays(folder / EMBEDDINGS, _grouped(items, np.concatenate(found)))
+    arrays = _grouped(items, np.concatenate(found))
+    if seen:
+        arrays |= _grouped([item for item in items if item.of_concept], np.concatenate(seen), "dino/")
+    write_arrays(folder / EMBEDDINGS, arrays)
 
 
-def _grouped(items: tuple[Item, ...], embeddings: NDArray[np.float32]) -> Arrays:
+def _grouped(items: Sequence[Item], embeddings: NDArray[np.float32], prefix: str = "") -> Arrays:
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for number, item in enumerate(items):
         rows[item.group].append(number)
-    return {group: embeddings[numbers] for group, numbers in rows.items()}
+    return {f"{prefix}{group}": embeddings[numbers] for group, numbers in rows.items()}
 
 
 def score(plan: Plan, stage: StagePlan, folder: Path, preservation_images: int) -> None:
@@ -113,25 +128,31 @@ def score(plan: Plan, stage: StagePlan, folder: Path, preservation_images: int) 
     ids = [concept.id for concept in plan.sequence.concepts]
     references = {id: known[id] for id in ids}
     texts = {id: known[f"text/{id}"] for id in ids}
-    concepts = _named(
-        embeddings, "concept", [concept.id for concept in (*stage.earlier, stage.concept) if concept] or ids
-    )
+    drawn = [concept.id for concept in (*stage.earlier, stage.concept) if concept] or ids
+    concepts = _named(embeddings, "concept", drawn)
+    seen = _named(embeddings, "dino/concept", drawn) if plan.dino else {}
+    second = SecondOpinion(plan.dino, _named(known, "dino", ids), seen) if plan.dino else None
     strata = list(plan.sequence.preservation)
     preservation = _named(embeddings, "preservation", strata)
     if stage.cell is None:
         import pandas as pd
 
         floor = score_base(
-            plan.sequence.id, concepts, references, texts, preservation, preservation_images=preservation_images
+            *(plan.sequence.id, concepts, references, texts, preservation),
+            extractor=plan.extractor,
+            preservation_images=preservation_images,
+            second=second,
         )
-        ceiling = score_real(plan.sequence.id, references, tuple(strata))
+        ceiling = score_real(plan.sequence.id, references, tuple(strata), extractor=plan.extractor, second=second)
         table = pd.concat([floor, ceiling], ignore_index=True)
     else:
         base = _named(read_arrays(plan.base.place / EMBEDDINGS), "preservation", strata)
         table = score_stage(
             *({**stage.labels, "sequence": plan.sequence.id}, stage.number, concepts, references, texts),
             *(preservation, base),
+            extractor=plan.extractor,
             preservation_images=preservation_images,
+            second=second,
         )
     write_scores(table, folder / SCORES)
 

@@ -63,6 +63,9 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
     metric: str | None = Field(
         default=None, description="open_clip folder or ARCHITECTURE:TAG; None: the backbone's own"
     )
+    dino: str | None = Field(
+        default=None, description="what makes dino_i: facebook/dino-vits16 or a folder of it; None: no dino_i"
+    )
     threads: int = Field(default=0, ge=0, description="CPU threads; 0: as OMP_NUM_THREADS says, else one per core")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     overrides: Mapping[str, Mapping[str, Any]] = {}

@@ -18,6 +18,7 @@ from cat_bench.benchmark.adapter import LoraAdapter
 from cat_bench.benchmark.backbone import Backbone
 from cat_bench.benchmark.determinism import deterministic
 from cat_bench.benchmark.device import resolve_device, resolve_precision
+from cat_bench.benchmark.dino import DinoModel
 from cat_bench.benchmark.engine import Pictures
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.events import Learning
@@ -44,6 +45,7 @@ class TorchEngine:
         self._exit = ExitStack()
         self.backbone = Backbone.load(spec.backbone, self.device, spec.weights)
         self.metric = MetricModel.load(spec.metric or self.backbone.metric, self.device)
+        self.dino = DinoModel.load(spec.dino, self.device) if spec.dino else None
         self.economy = spec.economy
         if self.economy.channels_last:
             self.backbone.unet.to(memory_format=torch.channels_last)
@@ -72,8 +74,20 @@ class TorchEngine:
         return self.backbone.fingerprint
 
     @property
+    def metric_id(self) -> str:
+        return self.metric.id
+
+    @property
     def metric_fingerprint(self) -> str:
         return self.metric.fingerprint
+
+    @property
+    def dino_id(self) -> str | None:
+        return self.dino.id if self.dino else None
+
+    @property
+    def dino_fingerprint(self) -> str | None:
+        return self.dino.fingerprint if self.dino else None
 
     @property
     def resolution(self) -> int:
@@ -143,6 +157,10 @@ class TorchEngine:
 
     def embed(self, pictures: Pictures) -> NDArray[np.float32]:
         return self.metric.images(pictures)
+
+    def embed_dino(self, pictures: Pictures) -> NDArray[np.float32]:
+        assert self.dino is not None
+        return self.dino.images(pictures)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self.metric.texts(list(texts))

@@ -3,7 +3,7 @@ records.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import pandas as pd
 
 from cat_bench.results import matrices
 from cat_bench.results.kinds import KINDS, LOPEZ
-from cat_bench.results.metrics import ARROW, Direction, metric
+from cat_bench.results.metrics import ARROW, METRICS, Direction, metric
 from cat_bench.results.scores import ALL
 
 Role = Literal["method", "floor", "ceiling"]
@@ -163,18 +163,17 @@ def _cost(key: str, title: str, short: str, unit: str, scale: float, how: str, d
     return Figure(name, title, short, "cost", "lower", formula, "stage.json", compute, digits, unit)
 
 
-def figures(strata: Sequence[str] = ()) -> tuple[Figure, ...]:
-    """Every declared figure, in the order of the tables. strata: the preservation strata that the run has, without
-    "all".
+def figures(strata: Sequence[str] = (), measured: Collection[str] = ()) -> tuple[Figure, ...]:
+    """Every declared figure, in the order of the tables.
+
+    strata: the preservation strata that the run has, without "all". measured: the metrics it has scores of; an optional
+    metric has figures only if it is among them.
     """
-    four = ("average", "plasticity", "forgetting", "bwt")
+    there = [m for m in METRICS.values() if not m.optional or m.id in measured]
+    contested = [m for m in there if m.contested]
     others = ("forgetting_continual_lora", "forgetting_mammoth", "forgetting_avalanche")
-    return (
-        *(_of_matrix("concept_accuracy", kind, "accuracy") for kind in four),
-        *(_of_matrix("clip_i", kind, "fidelity") for kind in four),
-        *(_of_matrix("clip_t", kind, "alignment") for kind in ("average", "forgetting")),
-        *(_of_matrix("mmd", kind, "distribution") for kind in ("a_mmd", "f_mmd")),
-        _of_matrix("diversity", "average", "distribution"),
+    declared = (
+        *(_of_matrix(m.id, kind, m.group) for m in there for kind in m.kinds),
         _of_stratum("kps", ALL),
         *(_of_stratum("kps", stratum) for stratum in strata),
         _of_stratum("kps_cos", ALL),
@@ -184,22 +183,24 @@ def figures(strata: Sequence[str] = ()) -> tuple[Figure, ...]:
         _cost("peak_memory_bytes", "Peak memory of training", "peak memory", "MB", 1e6, "max", 0),
         _cost("trainable_parameters", "Trainable parameters of a stage", "trainable", "thousand", 1e3, "max", 1),
         _cost("bytes_carried", "Bytes carried to the next concept", "carried", "MB", 1e6, "last", 2),
-        *(_of_matrix("concept_accuracy", kind, "other_accuracy") for kind in others),
-        _fwt("concept_accuracy", "other_accuracy"),
-        *(_of_matrix("clip_i", kind, "other_fidelity") for kind in others),
-        _fwt("clip_i", "other_fidelity"),
+        *(_of_matrix(m.id, kind, f"other_{m.group}") for m in contested for kind in others),
+        *(_fwt(m.id, f"other_{m.group}") for m in contested),
     )
+    order = list(GROUPS)
+    return tuple(sorted(declared, key=lambda figure: order.index(figure.group)))
 
 
 GROUPS: dict[str, str] = {
     "accuracy": "Concept accuracy: is it the right one?",
     "fidelity": "CLIP-I: how like the references?",
+    "fidelity_dino": "DINO-I: how like the references, seen by another model?",
     "alignment": "CLIP-T: does the image follow the prompt?",
     "distribution": "Distribution of the images",
     "preservation": "Knowledge preservation (KPS) after the last stage",
     "cost": "Cost of a cell",
     "other_accuracy": "Concept accuracy by other definitions of forgetting",
     "other_fidelity": "CLIP-I by other definitions of forgetting",
+    "other_fidelity_dino": "DINO-I by other definitions of forgetting",
 }
 HEADLINE: tuple[str, ...] = (
     "concept_accuracy_average",

@@ -30,7 +30,10 @@ def unit(x: npt.ArrayLike) -> Array:
 
 
 def clip_i(generated: npt.ArrayLike, references: npt.ArrayLike) -> Array:
-    """Mean raw cosine of each generated image (n, d) to all held-out references (m, d): (n,), in [-1, 1]."""
+    """Mean raw cosine of each generated image (n, d) to all held-out references (m, d): (n,), in [-1, 1].
+
+    Of DINO's features it is `dino_i`.
+    """
     # the mean of cosines is the cosine product with the mean: no (n, m) table needed
     return np.asarray(unit(generated) @ unit(references).mean(axis=0), dtype=np.float64)
 

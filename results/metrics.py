@@ -20,11 +20,12 @@ from cat_bench.results.formulas import (
     kps_similarity,
     mmd,
 )
-from cat_bench.results.scores import score_base, score_real, score_stage
+from cat_bench.results.scores import SecondOpinion, score_base, score_real, score_stage
 
 __all__ = [
     "METRICS",
     "Metric",
+    "SecondOpinion",
     "clip_i",
     "clip_t",
     "concept_accuracy",
@@ -42,6 +43,7 @@ __all__ = [
 
 Direction = Literal["higher", "lower"]
 ARROW: dict[str, str] = {"higher": "↑", "lower": "↓"}
+_FOUR = ("average", "plasticity", "forgetting", "bwt")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Metric:
 
     range: least and greatest possible value (None: unbounded). unit: what one row of the long table is. of: whether
     rows belong to concepts or to preservation strata. digits: decimals in tables. trap: how the number misleads.
+
+    Its figures follow from: group, the table they stand in; kinds, the ways R[t, k] is summed up (see `kinds`);
+    contested, whether other code bases' definitions of forgetting are shown too; drawn, whether it has curves, a heat
+    map and a panel in the trade-offs. optional: only runs that ask for it have it.
     """
 
     id: str
@@ -61,6 +67,11 @@ class Metric:
     source: str
     trap: str
     unit: Literal["image", "set"]
+    group: str
+    kinds: tuple[str, ...] = ()
+    contested: bool = False
+    drawn: bool = False
+    optional: bool = False
     of: Literal["concept", "stratum"] = "concept"
     extractor: str = "image and text features of the backbone's metric model (open_clip), L2-normalised"
     digits: int = 3
@@ -69,6 +80,11 @@ class Metric:
     def arrow(self) -> str:
         """↑ where higher is better, ↓ where lower is."""
         return ARROW[self.direction]
+
+    @property
+    def short(self) -> str:
+        """The title without what explains it."""
+        return self.title.partition(",")[0]
 
 
 _DECLARED = (
@@ -85,6 +101,30 @@ _DECLARED = (
         "class "
         "are alike already: read it between the floor and the ceiling row.",
         unit="image",
+        group="fidelity",
+        kinds=_FOUR,
+        contested=True,
+        drawn=True,
+    ),
+    Metric(
+        id="dino_i",
+        title="DINO-I, image fidelity seen by another model",
+        direction="higher",
+        range=(-1.0, 1.0),
+        scale="raw cosine",
+        formula="mean over generated images g and held-out references r of cos(d(g), d(r)), d the CLS feature of DINO",
+        source="Ruiz et al. 2023 (DreamBooth, arXiv 2208.12242), against held-out references instead of training "
+        "images; DINO ViT-S/16 of Caron et al. 2021 (arXiv 2104.14294)",
+        trap="Papers score against the training images, where copying wins; these references are never trained on. "
+        "DINO was trained on photos at 224 pixels: what it says of small drawings is a guess. It tells instances of a "
+        "class apart better than CLIP does, and its cosines are spread wider: compare it with itself alone.",
+        unit="image",
+        group="fidelity_dino",
+        kinds=_FOUR,
+        contested=True,
+        drawn=True,
+        optional=True,
+        extractor="CLS token of DINO ViT-S/16, L2-normalised; resized to 256 (bicubic), centre crop of 224",
     ),
     Metric(
         id="clip_t",
@@ -98,6 +138,8 @@ _DECLARED = (
         "scores best, "
         "so the base model is often on top.",
         unit="image",
+        group="alignment",
+        kinds=("average", "forgetting"),
     ),
     Metric(
         id="concept_accuracy",
@@ -113,6 +155,10 @@ _DECLARED = (
         "forgotten "
         "concept from a neighbour's, but says nothing about how good the likeness is.",
         unit="image",
+        group="accuracy",
+        kinds=_FOUR,
+        contested=True,
+        drawn=True,
     ),
     Metric(
         id="mmd",
@@ -128,6 +174,8 @@ _DECLARED = (
         "which "
         "is larger for small sets. FID and KID mean nothing at tens of images.",
         unit="set",
+        group="distribution",
+        kinds=("a_mmd", "f_mmd"),
     ),
     Metric(
         id="diversity",
@@ -141,6 +189,8 @@ _DECLARED = (
         "too: "
         "read it beside clip_i.",
         unit="set",
+        group="distribution",
+        kinds=("average",),
     ),
     Metric(
         id="kps",
@@ -156,6 +206,7 @@ _DECLARED = (
         "shows; "
         "kps_cos beside it is the unsqueezed mean.",
         unit="set",
+        group="preservation",
         of="stratum",
     ),
     Metric(
@@ -168,6 +219,7 @@ _DECLARED = (
         source="defined by this project",
         trap="A plain mean, so a few destroyed prompts hide in it: the harmonic mean of kps does not let them.",
         unit="image",
+        group="preservation",
         of="stratum",
     ),
 )

@@ -14,9 +14,6 @@ from cat_bench.results.metrics import metric
 from cat_bench.results.store import Run
 from cat_bench.results.style import FAINT, Look, Plot, looks, styled
 
-HEADS = {"clip_i": "CLIP-I", "concept_accuracy": "Concept accuracy", "clip_t": "CLIP-T"}
-
-
 FLOOR: dict[str, Any] = {"color": FAINT, "linestyle": (0, (1, 2)), "linewidth": 1.4}
 CEILING: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2)), "linewidth": 1.1}
 REAL_IMAGES = "ceiling: real images"
@@ -88,9 +85,9 @@ def forgetting_curves(run: Run, name: str) -> Plot:
         for axes in grid[T:]:
             axes.set_visible(False)
         for axes in grid[::columns]:
-            axes.set_ylabel(f"{HEADS.get(name, name)} {metric(name).arrow}")
+            axes.set_ylabel(f"{metric(name).short} {metric(name).arrow}")
         legend(figure, styles)
-        text = f"{HEADS.get(name, name)} of each concept by stage, one line a method; a falling line is forgetting."
+        text = f"{metric(name).short} of each concept by stage, one line a method; a falling line is forgetting."
         shade = "" if aligned else " Grey: before the concept is learned."
         return Plot.of(f"curves-{name}", f"{metric(name).title}: who forgets what", text + shade, figure)
 
@@ -136,7 +133,7 @@ def heat_maps(run: Run, name: str) -> Plot:
             axes.set_ylabel("after stage")
         if image is not None:
             bar = figure.colorbar(image, ax=list(grid), shrink=0.8, pad=0.02)
-            bar.set_label(f"{HEADS.get(name, name)} {metric(name).arrow}")
+            bar.set_label(f"{metric(name).short} {metric(name).arrow}")
             bar.outline.set_visible(False)
         text = "Rows: stages. Columns: concepts. Framed: just learned; below it the concept is remembered or forgotten."
         return Plot.of(f"heatmap-{name}", f"R[t, k], {metric(name).title}", text, figure)

@@ -62,6 +62,12 @@ def missing_scores(run: Run) -> list[str]:
     return [f"{method}, {metric}: {reason} ({count}×)" for (method, metric, reason), count in counts.items()]
 
 
+def extractors(run: Run) -> dict[str, str]:
+    """Per metric the models whose features its scores were made of, joined by commas where there are several."""
+    named = run.scores.groupby("metric", sort=False)["extractor"].unique()
+    return {str(name): ", ".join(map(str, found)) for name, found in named.items()}
+
+
 def stage_records(run: Run) -> pd.DataFrame:
     """One line a stage: which concept it learned, what it cost, how large the change is, its key."""
     lines: list[dict[str, Any]] = []

@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         pa.field("prompt", pa.int32(), nullable=False),
         pa.field("image", pa.int32(), nullable=False),
         pa.field("metric", pa.string(), nullable=False),
+        pa.field("extractor", pa.string(), nullable=False),  # id of the model whose features were compared
         pa.field("value", pa.float64()),  # null only with a reason
         pa.field("n", pa.int32(), nullable=False),  # images (or pairs) the value stands for
         pa.field("reason", pa.string()),

@@ -9,14 +9,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cat_bench.results import grids, plots, reading, tradeoffs
 from cat_bench.results.grids import Grid
-from cat_bench.results.metrics import METRICS
 from cat_bench.results.records import write_atomically, write_scores
 from cat_bench.results.store import Cell, Run
 from cat_bench.results.style import Plot
-from cat_bench.results.summary import Summary, subject, summarise
+from cat_bench.results.summary import Summary, drawn, measured, subject, summarise
 from cat_bench.results.tables import group_tables, headline, latex, markdown
-
-_OF_R = ("concept_accuracy", "clip_i", "clip_t", "mmd", "diversity")
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ def write_report(run_folder: Path | str, out: Path | str | None = None) -> Repor
     run = Run.open(run_folder)
     folder = Path(out) if out is not None else run.folder / "report"
     summary = summarise(run)
-    drawn, pictures = all_plots(run, summary), all_grids(run)
+    figures, pictures = all_plots(run, summary), all_grids(run)
     tables = (headline(summary), *group_tables(summary))
     scores = folder / "scores.parquet", folder / "scores.csv"
     write_scores(run.scores, scores[0])
@@ -53,14 +50,14 @@ def write_report(run_folder: Path | str, out: Path | str | None = None) -> Repor
     write_atomically(summaries[1], markdown(tables, reading.trouble(run)).encode())
     write_atomically(summaries[2], latex(tables).encode())
     matrices = []
-    for name in _OF_R:
+    for name in (m.id for m in measured(run) if m.of == "concept"):
         matrices.append(folder / f"R-{name}.csv")
         write_csv(matrix_frame(run, name), matrices[-1])
-    plot_paths = tuple(path for plot in drawn for path in plot.write(folder / "plots"))
+    plot_paths = tuple(path for plot in figures for path in plot.write(folder / "plots"))
     grid_paths = tuple(grid.write(folder / "grids") for grid in pictures)
-    _remove_others(folder, (*plot_paths, *grid_paths))
+    _remove_others(folder, (*matrices, *plot_paths, *grid_paths))
     html = folder / "report.html"
-    write_atomically(html, page(run, summary, drawn, pictures).encode())
+    write_atomically(html, page(run, summary, figures, pictures).encode())
     return ReportPaths(folder, html, scores, folder / "stages.csv", summaries, tuple(matrices), plot_paths, grid_paths)
 
 
@@ -68,17 +65,15 @@ def all_plots(run: Run, summary: Summary) -> tuple[Plot, ...]:
     """Every plot for which the run has scores."""
     if not any(cell.stages for cell in run.cells):
         return ()
-    drawn = [
-        plots.forgetting_curves(run, "concept_accuracy"),
-        plots.forgetting_curves(run, "clip_i"),
-        plots.heat_maps(run, "concept_accuracy"),
-        plots.heat_maps(run, "clip_i"),
+    found = [
+        *(plots.forgetting_curves(run, name) for name in drawn(run)),
+        *(plots.heat_maps(run, name) for name in drawn(run)),
         tradeoffs.plasticity_forgetting(run, summary),
         tradeoffs.preservation_fidelity(run, summary),
         tradeoffs.preservation_curves(run),
         tradeoffs.cost(summary),
     ]
-    return tuple(plot for plot in drawn if plot is not None)
+    return tuple(plot for plot in found if plot is not None)
 
 
 def all_grids(run: Run) -> tuple[Grid, ...]:
@@ -109,7 +104,7 @@ def matrix_frame(run: Run, name: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["method", "order", "seed", "stage"])
 
 
-def page(run: Run, summary: Summary, drawn: tuple[Plot, ...], pictures: tuple[Grid, ...]) -> str:
+def page(run: Run, summary: Summary, figures: tuple[Plot, ...], pictures: tuple[Grid, ...]) -> str:
     """The whole report as one HTML text that needs no other file and no network."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -124,12 +119,13 @@ def page(run: Run, summary: Summary, drawn: tuple[Plot, ...], pictures: tuple[Gr
         summary=summary,
         headline=headline(summary),
         tables=[*group_tables(summary), *([change] if change else [])],
-        plots=drawn,
+        plots=figures,
         grids=pictures,
         verdicts=reading.verdicts(summary),
         trouble=reading.trouble(run),
         missing=reading.missing_scores(run),
-        metrics=list(METRICS.values()),
+        metrics=measured(run),
+        extractors=reading.extractors(run),
         provenance=reading.provenance(run.info),
         methods=reading.method_settings(run.info),
     )
@@ -141,9 +137,9 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def _remove_others(folder: Path, written: Iterable[Path]) -> None:
-    """Takes out plots and grids of an earlier report that this one does not have."""
+    """Takes out matrices, plots and grids of an earlier report that this one does not have."""
     keep = set(written)
-    for kind, ends in (("plots", (".svg", ".png")), ("grids", (".png",))):
-        for path in sorted((folder / kind).glob("*")):
-            if path.suffix in ends and path not in keep:
+    for pattern in ("R-*.csv", "plots/*.svg", "plots/*.png", "grids/*.png"):
+        for path in sorted(folder.glob(pattern)):
+            if path not in keep:
                 path.unlink()

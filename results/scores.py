@@ -92,8 +92,8 @@ def score_real(
     """The ceiling: the references scored against each other, each left out of what it is compared with (method "real").
 
     strata: names of the preservation strata, whose ceiling is 1 by definition (the base model against itself).
-    reference_texts: captions (m, d) of the references; without them clip_t has no ceiling and is null. extractor, second:
-    as in `score_stage`.
+    reference_texts: captions (m, d) of the references; without them clip_t has no ceiling and is null.
+    extractor, second: as in `score_stage`.
     """
     key = {"method": REAL, "sequence": sequence, "order": 0, "seed": 0, "stage": 0, "extractor": extractor}
     blocks: list[dict[str, Any]] = []

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cat_bench.results.figures import Figure, Outcome, Role, Subject, figures
+from cat_bench.results.figures import GROUPS, Figure, Outcome, Role, Subject, figures
+from cat_bench.results.metrics import METRICS, Metric
 from cat_bench.results.records import BASE, REAL
 from cat_bench.results.scores import ALL
 from cat_bench.results.store import Cell, Run
@@ -104,6 +105,18 @@ def strata(run: Run) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(rows) if name != ALL)
 
 
+def measured(run: Run) -> tuple[Metric, ...]:
+    """The metrics of a run, as declared: an optional one only if the run has scores of it."""
+    found = set(run.scores["metric"])
+    return tuple(m for m in METRICS.values() if not m.optional or m.id in found)
+
+
+def drawn(run: Run) -> tuple[str, ...]:
+    """Ids of the run's metrics that have curves, heat maps and panels, in the order of the tables."""
+    order = list(GROUPS)
+    return tuple(m.id for m in sorted(measured(run), key=lambda m: order.index(m.group)) if m.drawn)
+
+
 def subject(run: Run, cell: Cell) -> Subject:
     """A cell's scores and the base model's as stage 0, concepts in the order in which the cell learned them."""
     rows = pd.concat([run.floor(), cell.scores], ignore_index=True) if len(run.floor()) else cell.scores
@@ -112,7 +125,7 @@ def subject(run: Run, cell: Cell) -> Subject:
 
 def summarise(run: Run) -> Summary:
     """Computes every figure for every method of the run. Only cells that went through the whole sequence count."""
-    declared = figures(strata(run))
+    declared = figures(strata(run), {m.id for m in measured(run)})
     missing = run.base_reason or "not scored"
     floor = Subject("floor", run.floor(), run.concepts, (run.base_info,) if run.base_info else ())
     ceiling = Subject("ceiling", run.ceiling(), run.concepts)

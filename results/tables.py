@@ -109,10 +109,8 @@ def headline(summary: Summary) -> Table:
 
 def group_tables(summary: Summary) -> tuple[Table, ...]:
     """One table a group of figures, in order."""
-    return tuple(
-        table(summary, group, title, [f for f in summary.figures if f.group == group])
-        for group, title in GROUPS.items()
-    )
+    groups = {group: [f for f in summary.figures if f.group == group] for group in GROUPS}
+    return tuple(table(summary, group, GROUPS[group], chosen) for group, chosen in groups.items() if chosen)
 
 
 def summary_table(run_folder: Path | str) -> Table:

@@ -7,20 +7,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cat_bench.results.plots import CEILING, FLOOR, HEADS, bounds, legend, lines
+from cat_bench.results.metrics import metric
+from cat_bench.results.plots import CEILING, FLOOR, bounds, legend, lines
 from cat_bench.results.scores import ALL
 from cat_bench.results.store import Run
 from cat_bench.results.style import FAINT, Plot, looks, styled
-from cat_bench.results.summary import Summary, strata, subject
+from cat_bench.results.summary import Summary, drawn, strata, subject
 
 
 def plasticity_forgetting(run: Run, summary: Summary) -> Plot:
-    """Concept accuracy and CLIP-I: forgetting to the right, plasticity upwards; the best corner is top left."""
+    """Concept accuracy and fidelity: forgetting to the right, plasticity upwards; the best corner is top left."""
     with styled():
-        figure = Figure(figsize=(9.2, 4.2), layout="constrained")
-        for axes, name in zip(figure.subplots(1, 2), ("concept_accuracy", "clip_i"), strict=True):
+        names = drawn(run)
+        figure = Figure(figsize=(4.6 * len(names), 4.2), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
             _scatter(axes, run, summary, f"{name}_forgetting", f"{name}_plasticity")
-            axes.set_title(HEADS[name])
+            axes.set_title(metric(name).short)
             axes.set_title("↖ better", loc="right", color=FAINT, fontweight="normal", fontsize=9)
             axes.set_xlabel("forgetting ↓")
             axes.set_ylabel("plasticity ↑")
@@ -32,12 +34,13 @@ def plasticity_forgetting(run: Run, summary: Summary) -> Plot:
 
 
 def preservation_fidelity(run: Run, summary: Summary) -> Plot:
-    """KPS upwards against CLIP-I and concept accuracy after the last stage; the best corner is top right."""
+    """KPS upwards against concept accuracy and fidelity after the last stage; the best corner is top right."""
     with styled():
-        figure = Figure(figsize=(9.2, 4.2), layout="constrained")
-        for axes, name in zip(figure.subplots(1, 2), ("concept_accuracy", "clip_i"), strict=True):
+        names = drawn(run)
+        figure = Figure(figsize=(4.6 * len(names), 4.2), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
             _scatter(axes, run, summary, f"{name}_average", "kps")
-            axes.set_title(HEADS[name])
+            axes.set_title(metric(name).short)
             axes.set_title("better ↗", loc="right", color=FAINT, fontweight="normal", fontsize=9)
             axes.set_xlabel("average after the last stage ↑")
             axes.set_ylabel("KPS ↑")

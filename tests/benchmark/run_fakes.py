@@ -92,6 +92,7 @@ class FakeEngine:
     pause: float = 0.0
     fail: Mapping[str, BaseException] = field(default_factory=dict)  # concept → what goes wrong when it is learned
     fingerprint: str = "backbone"
+    metric_id: str = "eye"
     metric_fingerprint: str = "metric"
     backbone_id: str = "fake"
     presets: str | None = None
@@ -144,6 +145,18 @@ class FakeEngine:
     def embed(self, pictures: Pictures) -> NDArray[np.float32]:
         flat = np.stack([np.asarray(p, dtype=np.float64).reshape(-1) for p in pictures])
         return _unit(flat @ numbers("projection", shape=(flat.shape[1], 6)) - flat.mean(axis=1, keepdims=True) * 90)
+
+    @property
+    def dino_id(self) -> str | None:
+        return self.spec.dino
+
+    @property
+    def dino_fingerprint(self) -> str | None:
+        return self.spec.dino and f"of {self.spec.dino}"
+
+    def embed_dino(self, pictures: Pictures) -> NDArray[np.float32]:
+        flat = np.stack([np.asarray(p, dtype=np.float64).reshape(-1) for p in pictures])
+        return _unit(flat @ (numbers("dino", shape=(flat.shape[1], 5)) - 0.5))
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return _unit(np.stack([numbers(text, shape=(6,)) for text in texts]) - 0.5)

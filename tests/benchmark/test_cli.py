@@ -29,6 +29,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["run", "--method", "lroa"], "unknown method 'lroa'; did you mean 'lora'?"),
         (["run", "--method", "lora,lora"], "methods: lora given twice"),
         (["run", "--backbone", "no-such-model"], "backbone 'no-such-model' not found"),
+        (["run", "--dino", "dino-vits16"], "DINO model 'dino-vits16' not found; did you mean 'facebook/dino-vits16'?"),
         (["run", "--seeds", "one"], "--seeds 'one': give numbers such as"),
         (["run", "--set", "cat"], "--set 'cat': give METHOD.KEY=VALUE"),
         (["run", "--method", "lora", "--set", "cat.weight=1"], "given for cat, which is not among the methods"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from cat_bench.results.metrics import score_base, score_real, score_stage
+from cat_bench.results.metrics import SecondOpinion, score_base, score_real, score_stage
 from cat_bench.results.records import write_scores
 
 CONCEPTS = ("marivi", "tolbek", "sanora", "quenlo", "brisat")
@@ -63,6 +63,11 @@ class World:
         center = strength * self.center[concept] + (1 - strength) * self.base
         return near(center, PROMPTS * IMAGES, 0.6, "drawn", concept, *axes)
 
+    def looks(self, wanted: bool, generated: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
+        """Whose features these are; a second model that sees the same, if it is wanted."""
+        second = SecondOpinion("owner/dino", self.references, generated or {}) if wanted else None
+        return {"extractor": "eye", "second": second}
+
     def adapted(self, loss: float, *axes: object) -> dict[str, np.ndarray]:
         return {s: x + near(np.zeros(WIDTH), KEPT, 4 * loss, "adapted", s, *axes) for s, x in self.kept.items()}
 
@@ -72,7 +77,9 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2))
 
 
-def write_stage(folder: Path, world: World, cell: dict[str, Any], t: int, order: Sequence[str], pictures: bool) -> None:
+def write_stage(
+    folder: Path, world: World, cell: dict[str, Any], t: int, order: Sequence[str], pictures: bool, dino: bool
+) -> None:
     peak, decay, loss = BEHAVIOUR.get(cell["method"], (0.85, 0.1, 0.05))
     axes = (cell["method"], cell["order"], cell["seed"], t)
     strength = {c: peak * (1 - decay) ** (t - k) if k <= t else 0.0 for k, c in enumerate(order, start=1)}
@@ -80,9 +87,9 @@ def write_stage(folder: Path, world: World, cell: dict[str, Any], t: int, order:
     place.mkdir(parents=True)
     generated = {c: world.drawn(c, strength[c], *axes) for c in order[:t]}
     kept = world.adapted(loss * t, *axes)
-    write_scores(
-        score_stage(cell, t, generated, world.references, world.texts, kept, world.kept), place / "scores.parquet"
-    )
+    looks = world.looks(dino, generated)
+    table = score_stage(cell, t, generated, world.references, world.texts, kept, world.kept, **looks)
+    write_scores(table, place / "scores.parquet")
     for k, concept in enumerate(order[:t] if pictures else ()):
         hue = world.concepts.index(concept) / len(world.concepts)
         draw(place / "images" / concept / "00-0.png", hue, strength[concept], *axes, k)
@@ -100,6 +107,7 @@ def write_run(
     orders: Sequence[int] = (0,),
     failed: Sequence[tuple[str, int, int, str, str]] = (),
     pictures: bool = True,
+    dino: bool = False,
 ) -> Path:
     """Writes a run as the hub does. failed: (method, order, seed, status, reason) of cells that end after stage 1."""
     world = World(concepts)
@@ -108,8 +116,8 @@ def write_run(
     provenance = {"spec_hash": "0" * 64, "versions": {"torch": "2.14.1"}, "git": {"commit": "abc123", "dirty": False}}
     write_json(folder / "run.json", {"spec": spec, **provenance, "device": "cpu", "started": "2026-01-02T03:04:05Z"})
     floor = {c: world.drawn(c, 0.0, "base") for c in concepts}
-    base = score_base("faces5", floor, world.references, world.texts, world.kept)
-    real = score_real("faces5", world.references, STRATA)
+    base = score_base("faces5", floor, world.references, world.texts, world.kept, **world.looks(dino, floor))
+    real = score_real("faces5", world.references, STRATA, **world.looks(dino))
     (folder / "base").mkdir(parents=True)
     write_scores(pd.concat([base, real]), folder / "base" / "scores.parquet")
     write_json(folder / "base" / "stage.json", {"stage": 0, "seconds": {"sample": 21.0, "score": 1.0}})
@@ -124,7 +132,7 @@ def write_run(
                 status, reason = trouble.get((method, order, seed), ("ok", None))
                 cell = {"method": method, "sequence": "faces5", "order": order, "seed": seed}
                 for t in range(1, len(concepts) + 1 if status == "ok" else 2):
-                    write_stage(folder, world, cell, t, turn, pictures)
+                    write_stage(folder, world, cell, t, turn, pictures, dino)
                 place = folder / method / f"order{order}-seed{seed}"
                 write_json(place / "cell.json", {"status": status, "reason": reason})
     return folder

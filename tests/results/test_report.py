@@ -32,6 +32,7 @@ def test_everything_is_there(report: ReportPaths) -> None:
 def test_twice_is_byte_identical_and_stale_pictures_go(report: ReportPaths, small_run: Path, tmp_path: Path) -> None:
     (tmp_path / "grids").mkdir()
     (tmp_path / "grids" / "grid-gone.png").write_bytes(b"of an earlier report")
+    (tmp_path / "R-dino_i.csv").write_bytes(b"of an earlier report")
     again = write_report(small_run, tmp_path)
     first = {p.relative_to(report.folder): p.read_bytes() for p in report.folder.rglob("*") if p.is_file()}
     second = {p.relative_to(again.folder): p.read_bytes() for p in again.folder.rglob("*") if p.is_file()}
@@ -94,6 +95,20 @@ def test_orders_strangers_and_a_run_without_pictures(make_run: Callable[..., Pat
     methods, concepts = ("lora", "my_method"), ("marivi", "tolbek", "sanora")
     paths = write_report(make_run(methods=methods, concepts=concepts, orders=(0, 1), pictures=False))
     assert "my_method" in paths.html.read_text(encoding="utf-8")
+
+
+def test_a_second_opinion_has_matrix_plots_and_its_extractor(
+    make_run: Callable[..., Path], report: ReportPaths
+) -> None:
+    paths = write_report(make_run(methods=("lora",), concepts=("marivi", "tolbek"), pictures=False, dino=True))
+    names = {path.name for path in (*paths.matrices, *paths.plots)}
+    assert {"R-dino_i.csv", "curves-dino_i.svg", "heatmap-dino_i.svg"} <= names
+    page = paths.html.read_text(encoding="utf-8")
+    assert "<td>owner/dino</td>" in page and "<td>eye</td>" in page
+    assert set(pd.read_csv(paths.scores[1])["extractor"]) == {"eye", "owner/dino"}
+    elsewhere = report.html.read_text(encoding="utf-8")
+    assert "<td>eye</td>" in elsewhere and "dino" not in elsewhere.lower()
+    assert not [path for path in (*report.matrices, *report.plots) if "dino" in path.name]
 
 
 def test_base_alone_gives_a_report(small_run: Path, tmp_path: Path) -> None:

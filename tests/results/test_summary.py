@@ -12,6 +12,7 @@ import pytest
 from cat_bench.results import matrices
 from cat_bench.results.errors import ResultError
 from cat_bench.results.figures import GROUPS, HEADLINE, figures
+from cat_bench.results.metrics import METRICS
 from cat_bench.results.store import Run
 from cat_bench.results.summary import Row, Summary, Value, subject, summarise
 from cat_bench.results.tables import group_tables, headline, latex, markdown, summary_table, text_of
@@ -123,12 +124,28 @@ def test_text_of_values() -> None:
 
 
 def test_declared_figures_have_unique_ids_groups_formulas_and_sources() -> None:
-    declared = figures(("class",))
+    declared = figures(("class",), METRICS)
     ids = [f.id for f in declared]
     assert len(ids) == len(set(ids))
     assert set(HEADLINE) <= set(ids)
     assert {f.group for f in declared} == set(GROUPS)
     assert all(f.formula and f.source and f.title for f in declared)
+
+
+def test_an_optional_metric_has_all_figures_of_its_like_in_a_run_that_has_it_and_none_elsewhere(
+    small_run: Path, make_run: Callable[..., Path]
+) -> None:
+    dino = summarise(Run.open(make_run(methods=("lora",), concepts=("marivi", "tolbek"), pictures=False, dino=True)))
+    without = summarise(Run.open(small_run))
+    assert not [f.id for f in without.figures if "dino" in f.id]
+    assert not [t.id for t in group_tables(without) if "dino" in t.id]
+    own = {f.id.replace("clip_i", "dino_i"): f.id for f in dino.figures if f.id.startswith("clip_i")}
+    assert set(own) == {f.id for f in dino.figures if f.id.startswith("dino_i")} and len(own) == 8
+    for row in dino.rows:
+        for name, twin in own.items():  # the same features are the same figures
+            assert row.values[name].mean == pytest.approx(row.values[twin].mean)
+            assert row.values[name].reason == row.values[twin].reason
+    assert {"fidelity_dino", "other_fidelity_dino"} <= {t.id for t in group_tables(dino)}
 
 
 def test_markdown_and_latex(small_run: Path) -> None:
