@@ -77,6 +77,8 @@ class Workplace:
         elif earlier["keys"]["embeddings_key"] != self.keys.embeddings_key:
             self._drop(EMBEDDINGS)
         self._drop(SCORES, RECORD)
+        for path in self.folder.glob(".*.part"):  # of a process that was killed while it wrote
+            path.unlink()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.notes = earlier["notes"]
         self.note()

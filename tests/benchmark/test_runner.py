@@ -20,6 +20,7 @@ from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.events import CellEnded, Ended, Event, Message, Planned, StageEnded
 from cat_bench.benchmark.lock import locked
 from cat_bench.benchmark.spec import RunSpec, resolve
+from cat_bench.benchmark.stage import Keys, Workplace
 from cat_bench.results.records import read_scores
 
 SPEC = {"sequence": "letters3", "methods": ("lora", "cat"), "images_per_prompt": 2}
@@ -235,6 +236,16 @@ def test_an_interrupted_cell_is_recorded_and_keeps_what_is_finished(tmp_path: Pa
     cell = tmp_path / "letters3/lora/order0-seed0"
     assert json.loads((cell / "cell.json").read_text())["status"] == "interrupted"
     assert origins(go(tmp_path))[:2] == ["ready", "ready"]
+
+
+def test_what_a_killed_process_left_half_written_is_not_taken_up(tmp_path: Path) -> None:
+    work = Workplace(tmp_path / "01-ada", Keys("a", "b", "c", "d"))
+    work.open()
+    half = work.folder / ".scores.parquet.7.part"
+    half.write_bytes(b"PAR1")
+    (work.folder / "adapter.safetensors").write_bytes(b"whole")
+    work.open()
+    assert not half.exists() and work.has("adapter.safetensors")
 
 
 def in_a_child(runs: Path, pause: float) -> int:
