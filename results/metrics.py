@@ -108,7 +108,7 @@ _DECLARED = (
     ),
     Metric(
         id="dino_i",
-        title="DINO-I, image fidelity seen by another model",
+        title="DINO-I, image fidelity by DINO",
         direction="higher",
         range=(-1.0, 1.0),
         scale="raw cosine",
@@ -116,8 +116,8 @@ _DECLARED = (
         source="Ruiz et al. 2023 (DreamBooth, arXiv 2208.12242), against held-out references instead of training "
         "images; DINO ViT-S/16 of Caron et al. 2021 (arXiv 2104.14294)",
         trap="Papers score against the training images, where copying wins; these references are never trained on. "
-        "DINO was trained on photos at 224 pixels: what it says of small drawings is a guess. It tells instances of a "
-        "class apart better than CLIP does, and its cosines are spread wider: compare it with itself alone.",
+        "DINO was trained on photos at 224 pixels: what it says of small drawings is a guess. Its cosines lie lower "
+        "than CLIP's, so neither number says anything about the other: read it between its own floor and ceiling.",
         unit="image",
         group="fidelity_dino",
         kinds=_FOUR,
