@@ -129,3 +129,13 @@ def bench(session: nox.Session) -> None:
             heavy(session, "cat-bench", "run", *job, env={"OMP_NUM_THREADS": str(os.cpu_count())})
         heavy(session, "cat-bench", "report")
         heavy(session, "cat-bench", "show")
+
+
+@nox.session(name="bench-cuda", venv_backend="none", default=False)
+def bench_cuda(session: nox.Session) -> None:
+    """Speeds on CUDA beside diffusers' own way, then the main job there. Arguments after -- are the measurement's."""
+    prepare(session)
+    with session.chdir(session.create_tmp()):
+        heavy(session, "python", "-m", "cat_bench.benchmark.speed.measure", "--device", "cuda", *session.posargs)
+        heavy(session, "cat-bench", "run", "--sequence", "faces5", "--device", "cuda")
+        heavy(session, "cat-bench", "report")

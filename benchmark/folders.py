@@ -32,7 +32,7 @@ def find_backbone(name: str, *, fetch: bool = True) -> tuple[str, Path | None]:
         if not (folder / BACKBONE_MARK).is_file():
             raise BackboneError(f"{folder} is no diffusers pipeline: it has no {BACKBONE_MARK}")
         folder = Path(os.path.abspath(folder))  # not through links: a model's neighbours are where its name is
-        return folder.name, folder
+        return f"{folder.name}-folder" if folder.name in known else folder.name, folder
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name, _from_hub(name, name, None, fetch)
     near = difflib.get_close_matches(name, known, n=1)

@@ -1,0 +1,1 @@
+"""How fast learning and sampling are on this device, beside diffusers' own way."""
