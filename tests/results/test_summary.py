@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cat_bench.results import matrices
@@ -98,6 +99,14 @@ def test_no_run_and_nothing_scored_are_one_line_errors(tmp_path: Path) -> None:
         Run.open(tmp_path / "none")
     with pytest.raises(ResultError, match=r"nothing in .* was scored yet"):
         Run.open(tmp_path)
+
+
+def test_a_run_scored_by_an_earlier_program_says_what_its_tables_lack(small_run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small_run, tmp_path / "run"))
+    for path in folder.rglob("scores.parquet"):
+        pd.read_parquet(path).drop(columns="extractor").to_parquet(path)
+    with pytest.raises(ResultError, match=r"lacks the columns extractor: score the stage again \(the same `cat-bench"):
+        Run.open(folder)
 
 
 def row(name: str, mean: float | None, std: float | None, n: int) -> Row:
