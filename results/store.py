@@ -81,7 +81,7 @@ class Run:
         cells = tuple(_cells(folder, spec))
         if base_scores.empty and all(cell.scores.empty for cell in cells):
             if unreadable := next((cell.reason for cell in cells if cell.status == "unreadable"), None):
-                raise ResultError(f"{unreadable} (the same `cat-bench run` does)")
+                raise ResultError(unreadable)
             raise ResultError(f"nothing in {folder} was scored yet: let `cat-bench run` finish a stage, then report")
         methods = tuple(dict.fromkeys([*map(str, spec.get("methods", ())), *(cell.method for cell in cells)]))
         longest = max((tuple(s.concept for s in c.stages) for c in cells), key=len, default=())
