@@ -37,16 +37,16 @@ class MetricModel:
 
     @classmethod
     def load(cls, name: str | Path, device: str | torch.device = "auto") -> MetricModel:
-        """Load a shipped model by name, an open_clip folder, or `ARCHITECTURE:TAG` such as "ViT-B-32:openai".
+        """Load a shipped model by name, an open_clip folder, or `ARCHITECTURE:TAG` as open_clip names them.
 
-        Only the last may download. Only safetensors are read from a folder, and no pickled code in any case.
-        Raises MetricModelError.
+        Only the last may download. Only safetensors are read, never pickles. Raises MetricModelError.
         """
         id_, folder = find_metric(str(name))
         where = resolve_device(device)
-        architecture, _, tag = (f"local-dir:{folder}", "", None) if folder else id_.partition(":")
+        architecture = f"local-dir:{folder}" if folder else id_.partition(":")[0]
+        settings = {} if folder else _pretrained(id_)
         try:
-            model, preprocess = open_clip.create_model_from_pretrained(architecture, pretrained=tag, device=where)
+            model, preprocess = open_clip.create_model_from_pretrained(architecture, device=where, **settings)
             tokenizer = open_clip.get_tokenizer(architecture)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = (str(error).strip() or repr(error)).splitlines()[0]
@@ -96,3 +96,35 @@ class MetricModel:
 def as_picture(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
     """An RGB picture of an array (H, W, 3), or of what is one already."""
     return (image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))).convert("RGB")
+
+
+def _pretrained(id_: str) -> dict[str, Any]:
+    """What open_clip is told for `ARCHITECTURE:TAG`: the weights as safetensors, and how pictures are prepared.
+
+    Left to itself open_clip would take pickled weights where the safetensors cannot be had, and read weights that were
+    trained with QuickGELU with another activation if the architecture's name does not say so.
+    """
+    from huggingface_hub import hf_hub_download
+
+    architecture, _, tag = id_.partition(":")
+    about = open_clip.get_pretrained_cfg(architecture, tag)
+    if not about:
+        raise MetricModelError(
+            f"metric model {id_!r}: open_clip knows no such pair; open_clip.list_pretrained() has all"
+        )
+    repository, _, file = str(about.get("hf_hub", "")).rpartition("/")
+    if not repository:
+        raise MetricModelError(f"metric model {id_!r} is not on the Hugging Face Hub; give its folder instead")
+    file = f"{Path(file).stem}.safetensors" if file else "open_clip_model.safetensors"
+    try:
+        weights = hf_hub_download(repository, file)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MetricModelError(
+            f"metric model {id_!r} is not on this machine and could not be fetched ({reason}); where there is a"
+            f" network, `hf download {repository} {file}`, then copy the cache, or give an open_clip folder with --metric"
+        ) from error
+    named = {"mean": "image_mean", "std": "image_std", "interpolation": "image_interpolation"}
+    named |= {"resize_mode": "image_resize_mode"}
+    settings = {theirs: about[mine] for mine, theirs in named.items() if mine in about}
+    return {"pretrained": weights, "force_quick_gelu": bool(about.get("quick_gelu", False)), **settings}

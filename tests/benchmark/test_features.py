@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from cat_bench.benchmark.errors import MetricModelError
 from cat_bench.benchmark.features import MetricModel
@@ -58,7 +61,7 @@ def test_a_model_that_is_missing_pickled_or_broken_is_one_clear_line(tiny_metric
         MetricModel.load("nowhere")
     with pytest.raises(MetricModelError, match=r"has no open_clip_config\.json"):
         MetricModel.load(tmp_path)
-    with pytest.raises(MetricModelError, match="no-such-model:tag cannot be loaded"):
+    with pytest.raises(MetricModelError, match="no-such-model:tag': open_clip knows no such pair"):
         MetricModel.load("no-such-model:tag", device="cpu")
     folder = Path(shutil.copytree(tiny_metric_folder, tmp_path / "broken"))
     weights = folder / "open_clip_model.safetensors"
@@ -69,3 +72,52 @@ def test_a_model_that_is_missing_pickled_or_broken_is_one_clear_line(tiny_metric
     weights.rename(folder / "open_clip_model.bin")
     with pytest.raises(MetricModelError, match="has no safetensors weights"):
         MetricModel.load(folder)
+
+
+@pytest.fixture
+def published(tiny_metric_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`tiny-made:here` as if open_clip knew it: named for plain GELU, trained with QuickGELU, other means."""
+    config = json.loads((tiny_metric_folder / "open_clip_config.json").read_text())["model_cfg"]
+    config["text_cfg"].pop("hf_tokenizer_name")
+    config["text_cfg"]["context_length"] = 77
+    config["text_cfg"]["vocab_size"] = 49408
+    (tmp_path / "tiny-made.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "tiny-made.json")
+    about = {"hf_hub": "someone/tiny/", "quick_gelu": True, "mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0)}
+    known = open_clip.get_pretrained_cfg
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda a, t: about if a == "tiny-made" else known(a, t))
+    torch.manual_seed(3)
+    save_file(open_clip.create_model("tiny-made").state_dict(), tmp_path / "open_clip_model.safetensors")
+    return tmp_path
+
+
+def test_published_weights_are_fetched_as_safetensors_and_read_as_they_were_trained(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fetched(repository: str, file: str) -> str:
+        asked.append((repository, file))
+        return str(published / file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetched)
+    mine = MetricModel.load("tiny-made:here", device="cpu")
+    assert asked == [("someone/tiny", "open_clip_model.safetensors")] and mine.id == "tiny-made:here"
+    stock = open_clip.create_model("tiny-made", force_quick_gelu=True, pretrained=str(published / asked[0][1])).eval()
+    pixels = torch.from_numpy(arrays(2)).permute(0, 3, 1, 2) / 255 - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)
+    with torch.no_grad():
+        expected = stock.encode_image(pixels, normalize=True)
+    np.testing.assert_allclose(mine.images(arrays(2)), expected.numpy(), atol=1e-5)
+
+
+def test_what_cannot_be_fetched_is_one_line_with_what_to_do(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: str) -> str:
+        raise OSError("no connection\nand more")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    line = r"\(no connection\); .*`hf download someone/tiny open_clip_model.safetensors`, then"
+    with pytest.raises(MetricModelError, match=line) as error:
+        MetricModel.load("tiny-made:here")
+    assert "\n" not in str(error.value)
+    with pytest.raises(MetricModelError, match="knows no such pair"):
+        MetricModel.load("ViT-B-32:nowhere")
