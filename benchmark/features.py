@@ -121,8 +121,8 @@ def _pretrained(id_: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise MetricModelError(
-            f"metric model {id_!r} is not on this machine and could not be fetched ({reason}); where there is"
-            f" a network, `hf download {repository} {file}`, and copy the cache; or give an open_clip folder with --metric"
+            f"metric model {id_!r} is not on this machine and could not be fetched ({reason}); with a network,"
+            f" `hf download {repository} {file}` and copy the cache, or give an open_clip folder with --metric"
         ) from error
     named = {"mean": "image_mean", "std": "image_std", "interpolation": "image_interpolation"}
     named |= {"resize_mode": "image_resize_mode"}

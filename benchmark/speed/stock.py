@@ -84,7 +84,7 @@ def step_seconds(backbone: Backbone, config: Method.Config, concept: Any, precis
         with autocast(device, precision):
             answer = unet(noisy.to(encoded[0].dtype), moments, **told).sample
         loss = torch.nn.functional.mse_loss(answer.float(), noise)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         optimiser.zero_grad()
