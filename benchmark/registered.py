@@ -21,6 +21,7 @@ class Registered(BaseModel, frozen=True, extra="forbid"):
     variant: Literal["fp16"] | None = None  # which of the Hub's files are fetched
     resolution: int
     prediction: Literal["epsilon", "v_prediction"]
+    steps: int
     guidance: float
     weights: Literal["fp32", "fp16"]
     metric: str
@@ -33,6 +34,7 @@ OTHER = Registered(
     title="a diffusers folder",
     resolution=512,
     prediction="epsilon",
+    steps=20,
     guidance=7.5,
     weights="fp32",
     metric="ViT-B-32-quickgelu:openai",  # OpenAI's weights want QuickGELU; plain "ViT-B-32" would misread them

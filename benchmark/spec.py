@@ -17,11 +17,14 @@ METHODS = ("lora", "cat", "merge", "ortho", "magmax", "clora")
 
 
 class Sampler(BaseModel, frozen=True, extra="forbid"):
-    """How images are drawn from a model; the same for every method, the base model included."""
+    """How images are drawn from a model; the same for every method, the base model included.
+
+    `steps` and `guidance` None are the backbone's own, as `backbones.toml` has them.
+    """
 
     name: Literal["dpm++", "ddim"] = "dpm++"
-    steps: int = Field(default=20, ge=1)
-    guidance: float | None = Field(default=None, ge=0, description="None: the backbone's own, see backbones.toml")
+    steps: int | None = Field(default=None, ge=1)
+    guidance: float | None = Field(default=None, ge=0)
     batch: int = Field(default=32, ge=1)
 
 
