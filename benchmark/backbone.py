@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,24 +12,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from cat_bench.benchmark.device import resolve_device
 from cat_bench.benchmark.errors import BackboneError
-from cat_bench.benchmark.folders import BACKBONE_MARK, backbone_folder, family, metric_for, weight_file
+from cat_bench.benchmark.folders import backbone_folder, metric_for
+from cat_bench.benchmark.pipeline import COMPONENTS, SECOND, read_pipeline
 from cat_bench.benchmark.prompts import Conditioning, PromptEncoder, TextEncoder
 from cat_bench.benchmark.registered import described, registered
 
-Weights = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-SECOND = ("text_encoder_2", "tokenizer_2")  # Stable Diffusion XL's
 
 
 @dataclass(eq=False, repr=False)
@@ -66,7 +61,7 @@ class Backbone:
         bar = transformers_logging.is_progress_bar_enabled()
         transformers_logging.disable_progress_bar()
         try:
-            backbone = cls(id_, folder, where, **_read(folder, DTYPES[weights]))
+            backbone = cls(id_, folder, where, **read_pipeline(folder, DTYPES[weights]))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             if isinstance(error, BackboneError):
                 raise
@@ -211,34 +206,3 @@ class Backbone:
     @property
     def _shift(self) -> float:
         return float(getattr(self.vae.config, "shift_factor", None) or 0.0)
-
-
-def _read(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """The parts of a pipeline's folder."""
-    double = family(folder) == "sdxl"
-    for part in (*COMPONENTS, *(SECOND if double else ())):
-        if not (folder / part).is_dir():
-            raise BackboneError(f"{folder} has no {part}/: its layout must be {', '.join(COMPONENTS)}")
-
-    def network(cls: Any, part: str, **more: Any) -> Any:
-        found = weight_file(folder, part)
-        if found is None:
-            raise BackboneError(f"{folder / part} has no safetensors weights (pickled ones are never loaded)")
-        return cls.from_pretrained(folder / part, use_safetensors=True, local_files_only=True, variant=found[1], **more)
-
-    def tokenizer(part: str) -> CLIPTokenizer:
-        return CLIPTokenizer.from_pretrained(folder / part, local_files_only=True)
-
-    encoders = [TextEncoder(network(CLIPTextModel, "text_encoder", dtype=dtype), tokenizer("tokenizer"), double)]
-    if double:
-        second = network(CLIPTextModelWithProjection, "text_encoder_2", dtype=dtype)
-        encoders.append(TextEncoder(second, tokenizer("tokenizer_2"), double))
-    index = json.loads((folder / BACKBONE_MARK).read_text("utf-8"))
-    return {
-        "unet": network(UNet2DConditionModel, "unet", torch_dtype=dtype),
-        # Always fp32: half-precision decoders of this family are known to overflow.
-        "vae": network(AutoencoderKL, "vae", torch_dtype=torch.float32),
-        "text_encoders": tuple(encoders),
-        "scheduler": DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
-        "empty_is_zero": double and bool(index.get("force_zeros_for_empty_prompt", True)),
-    }

@@ -7,32 +7,22 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from PIL import Image
 from torch import Tensor
 
 from cat_bench.benchmark.adapter import LoraAdapter, Mode
 from cat_bench.benchmark.backbone import Backbone
+from cat_bench.benchmark.batches import Batches, Concept, Drawn
 from cat_bench.benchmark.device import Precision, autocast, compute_dtype, input_dtype, training_attention
 from cat_bench.benchmark.errors import TrainingError
-from cat_bench.benchmark.prompts import Conditioning, word
+from cat_bench.benchmark.prompts import Conditioning
 from cat_bench.benchmark.seeds import generator
 from cat_bench.benchmark.spec import Economy
 from cat_bench.benchmark.swap import Swap, cast_swaps, swapped
-from cat_bench.methods import base as methods
-from cat_bench.methods.base import Batch, Method, Query
-
-
-class Concept(methods.Concept, Protocol):
-    """What the trainer needs of a concept beyond what a method does (cat_bench.tasks.concept.Concept has it)."""
-
-    @property
-    def train_captions(self) -> tuple[str, ...]: ...
-    def train_images(self, size: int) -> list[Image.Image]: ...
-    def fill(self, template: str, form: str) -> str: ...
+from cat_bench.methods.base import Method, Query
 
 
 @dataclass(frozen=True)
@@ -65,7 +55,7 @@ def train(
     # Not the stream that an adapter's maker draws from: a fold at the stage's end would then draw the same A again.
     adapter.enter(generator(seed, "init", concept.id, "stage"))
     method.begin(concept, adapter)
-    data = _Data(backbone, concept, "trigger" if method.uses_noun else "token", seed)
+    data = Batches(backbone, concept, "trigger" if method.uses_noun else "token", seed)
     predict = _Predictor(backbone, adapter, precision, token or {}, concept.trigger)
     predict.encode([*data.prompts, *data.without])
     optimiser = _optimiser(adapter, config, economy, backbone.device)
@@ -149,59 +139,6 @@ def _checkpointing(backbone: Backbone, wanted: bool) -> Iterator[None]:
     finally:
         if wanted:
             backbone.unet.disable_gradient_checkpointing()
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A training step's items: the batch as a method sees it, the noisy latents z_t (n, c, h, w), time steps (n,)."""
-
-    batch: Batch
-    noisy: Tensor
-    times: Tensor
-
-    def parts(self, size: int) -> Iterator[Drawn]:
-        """In order, `size` items each."""
-        b = self.batch
-        for start in range(0, len(self.noisy), size):
-            cut = slice(start, start + size)
-            batch = Batch(b.target[cut], b.prompt[cut], b.prompt_without_trigger[cut], b.step)
-            yield Drawn(batch, self.noisy[cut], self.times[cut])
-
-
-class _Data:
-    """A concept's latents and captions, drawn without replacement until all were seen, with noise and time steps."""
-
-    def __init__(self, backbone: Backbone, concept: Concept, form: str, seed: int) -> None:
-        captions, images = concept.train_captions, concept.train_images(backbone.resolution)
-        if len(captions) != len(images) or not images:
-            raise TrainingError(f"{concept.id}: {len(images)} training images but {len(captions)} captions")
-        self.prompts = [concept.fill(caption, form) for caption in captions]
-        self.without = [concept.fill(caption, "noun") for caption in captions]
-        trigger = word(concept.trigger)
-        for prompt, without in zip(self.prompts, self.without, strict=True):
-            if not trigger.search(prompt) or trigger.search(without):
-                raise TrainingError(
-                    f"{concept.id}: trigger {concept.trigger!r} must be in {prompt!r} and must not be in {without!r}"
-                )
-        self.backbone = backbone
-        self.latents = backbone.encode_images(images)
-        self.picks = generator(seed, "data", concept.id)
-        self.noise = generator(seed, "noise", concept.id)
-        self.queue: list[int] = []
-
-    def draw(self, size: int, step: int) -> Drawn:
-        """The next items. All is drawn on the CPU, so that every device sees the same numbers."""
-        while len(self.queue) < size:
-            self.queue += torch.randperm(len(self.prompts), generator=self.picks).tolist()
-        chosen, self.queue = self.queue[:size], self.queue[size:]
-        schedule, device = self.backbone.scheduler, self.backbone.device
-        noise = torch.randn(size, *self.latents.shape[1:], generator=self.noise).to(device)
-        times = torch.randint(schedule.config.num_train_timesteps, (size,), generator=self.noise).to(device)
-        clean = self.latents[chosen]
-        target = noise if self.backbone.prediction_type == "epsilon" else schedule.get_velocity(clean, noise, times)
-        prompts = tuple(self.prompts[i] for i in chosen)
-        without = tuple(self.without[i] for i in chosen)
-        return Drawn(Batch(target, prompts, without, step), schedule.add_noise(clean, noise, times), times)
 
 
 class _Predictor:

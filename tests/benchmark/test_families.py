@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,15 @@ from torch import Tensor
 from cat_bench.benchmark import training
 from cat_bench.benchmark.adapter import LoraAdapter
 from cat_bench.benchmark.backbone import Backbone
-from cat_bench.benchmark.errors import BackboneError
+from cat_bench.benchmark.errors import BackboneError, SpecError, TrainingError
 from cat_bench.benchmark.events import Ended, StageEnded
+from cat_bench.benchmark.flags import savings
+from cat_bench.benchmark.prompts import TextEncoder
 from cat_bench.benchmark.registered import described, kin, registered
 from cat_bench.benchmark.runner import run
 from cat_bench.benchmark.sampling import SamplerConfig, initial_noise, sample
 from cat_bench.benchmark.seeds import generator
-from cat_bench.benchmark.spec import Economy, RunSpec, Sampler
+from cat_bench.benchmark.spec import Economy, RunSpec, Sampler, resolve
 from cat_bench.benchmark.training import train
 from cat_bench.methods.base import Method
 from cat_bench.methods.registry import methods
@@ -286,3 +290,48 @@ def test_every_method_learns_two_concepts_and_goes_on_where_it_stopped(
     origins = [event.origin for event in events if isinstance(event, StageEnded) and event.cell]
     assert origins == ["ready", "made"] * 6
     assert {path: path.read_bytes() for path in adapters} == adapters
+
+
+def test_while_an_adapter_trains_on_a_gpu_the_other_networks_are_elsewhere_and_come_back_when_asked() -> None:
+    """There may be no GPU here: networks that only write down where they were sent."""
+    sent: list[str] = []
+
+    class Network:
+        def __init__(self, name: str) -> None:
+            self.name, self.place = name, torch.device("cuda")
+
+        def to(self, place: Any) -> None:
+            self.place = torch.device(place)
+            sent.append(f"{self.name} to {self.place.type}")
+
+        def parameters(self) -> Any:
+            return iter([SimpleNamespace(device=self.place)])
+
+    words, pictures = Network("words"), Network("pictures")
+    encoder: Any = TextEncoder(words, None)  # type: ignore[arg-type]
+    backbone = Backbone("there", Path(), torch.device("cuda"), Network("unet"), pictures, (encoder,), None)
+    with backbone.only_unet():
+        assert sent == ["pictures to cpu", "words to cpu"]
+        backbone._fetch(words)
+        assert sent[2:] == ["words to cuda"]
+        backbone._fetch(words)
+        assert len(sent) == 3
+    assert sent[3:] == ["pictures to cuda"]
+
+
+def test_an_optimizer_that_is_not_installed_is_one_line(
+    tiny: Backbone, toy_concepts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    adapter = LoraAdapter(tiny, 2, None, QUICK.targets, generator(0, "init"))
+    steps = train(tiny, adapter, Method(QUICK), toy_concepts[0], QUICK, 5, economy=Economy(optimizer="adamw8bit"))
+    with pytest.raises(TrainingError, match=r"adamw8bit needs bitsandbytes: pip install bitsandbytes"):
+        next(steps)
+    adapter.close()
+
+
+def test_economy_is_written_as_words() -> None:
+    given = savings(["checkpointing,adamw8bit", "micro_batch=2"])
+    assert Economy(**given) == Economy(checkpointing=True, optimizer="adamw8bit", micro_batch=2)
+    with pytest.raises(SpecError, match=r"there is no key 'economy.checkpoint'; did you mean 'checkpointing'"):
+        resolve({"economy": savings(["checkpoint"])})
