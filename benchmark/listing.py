@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -21,7 +22,7 @@ def list_methods() -> Table:
 
     table = _table("method", "what it is", "where it is")
     for entry in methods.entries():
-        table.add_row(entry.name, entry.summary, entry.where)
+        table.add_row(entry.name, entry.summary, entry.where.removeprefix(f"{Path(__file__).parent.parent}{os.sep}"))
     return table
 
 
