@@ -71,12 +71,20 @@ def _summary(console: Console, folder: Path) -> None:
     except ResultError as error:
         typer.echo(str(error), err=True)
         return
+    # A number that is broken in two is worse than one that is left out: as many columns as fit, values whole.
+    values = [[row[number].text for row in found.rows] for number in range(len(found.columns))]
+    words = [head.split() for head in found.columns]
+    widths = [max(map(len, [*column, *head])) for column, head in zip(values, words, strict=True)]
+    fitting = [n for n in range(1, len(widths) + 1) if sum(widths[:n]) + 2 * n - 2 <= console.width]
+    shown = max(fitting, default=1)
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for number, column in enumerate(found.columns):
-        table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=not number)
+    for number, column in enumerate(found.columns[:shown]):
+        table.add_column(column, justify="right" if number else "left", width=widths[number])
     for row in found.rows:
-        table.add_row(*(f"[bold]{entry.text}[/]" if entry.mark else entry.text for entry in row))
+        table.add_row(*(f"[bold]{entry.text}[/]" if entry.mark else entry.text for entry in row[:shown]))
     console.print(table)
+    if left := [" ".join(head) for head in words[shown:]]:
+        console.print(f"No room here for {', '.join(left)}: see the report.", style="dim", highlight=False)
     console.print(found.note, style="dim", highlight=False)
     report = folder / "report" / "report.html"
     if report.is_file() and report.stat().st_mtime >= (folder / "run.json").stat().st_mtime:

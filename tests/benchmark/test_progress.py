@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cat_bench.benchmark.console import _summary
 from cat_bench.benchmark.doctor import examine
 from cat_bench.benchmark.events import CellEnded, Learning, Message, Planned, Sampling, StageBegun, StageEnded
 from cat_bench.benchmark.progress import Display, Estimate
 from cat_bench.benchmark.provenance import peak_memory, reset_peak_memory, versions
 from cat_bench.benchmark.spec import Cell
+from cat_bench.results.tables import Entry, Table
 
 CELL = Cell("cat", "faces5", 0, 3)
 
@@ -75,3 +77,17 @@ def test_doctor_looks_at_everything_and_says_how_to_mend(tmp_path: Path, monkeyp
     assert found["free disk"].trouble == "a run needs about 1 GB"
     assert found["torch"].trouble is None
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("width", "fit"), [(80, 3), (40, 2), (20, 0)])
+def test_the_summary_shows_as_many_columns_as_fit_and_breaks_no_number(
+    width: int, fit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = ("method", "CLIP-I average ↑", "KPS ↑", "training [s] ↓")
+    values = ["0.396 ± 0.067", "0.758 ± 0.012", "52.3 ± 1.4"]
+    table = Table("summary", "Summary", heads, (tuple(map(Entry, ("lora", *values))),), ("method",), "a note")
+    monkeypatch.setattr("cat_bench.results.tables.summary_table", lambda _: table)
+    out = io.StringIO()
+    _summary(Console(file=out, width=width), tmp_path)
+    assert [value in out.getvalue() for value in values] == [number < fit for number in range(3)]
+    assert ("No room here for" in out.getvalue().replace("\n", " ")) == (fit < 3)
