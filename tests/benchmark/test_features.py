@@ -115,7 +115,7 @@ def test_what_cannot_be_fetched_is_one_line_with_what_to_do(published: Path, mon
         raise OSError("no connection\nand more")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
-    line = r"\(no connection\); .*`hf download someone/tiny open_clip_model.safetensors`, then"
+    line = r"\(no connection\); .*`hf download someone/tiny open_clip_model.safetensors` and copy"
     with pytest.raises(MetricModelError, match=line) as error:
         MetricModel.load("tiny-made:here")
     assert "\n" not in str(error.value)
