@@ -90,7 +90,7 @@ def _prompt(learned: Learned, concept: Named, tokens: Sequence[Token]) -> str:
 def _code(learned: Learned, tokens: Sequence[Token], base: str | None) -> str:
     """Runs as it is, once `base` and `folder` say where the two are."""
     sampler = learned.run.spec.sampler
-    scheduler, options = _SCHEDULERS[sampler.name]
+    scheduler, options = _SCHEDULERS[str(sampler.name)]  # settled in a record
     two = any(token.two for token in tokens)
     where = "" if base else "  # the folder of this model"
     lines = [

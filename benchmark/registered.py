@@ -21,6 +21,7 @@ class Registered(BaseModel, frozen=True, extra="forbid"):
     variant: Literal["fp16"] | None = None  # which of the Hub's files are fetched
     resolution: int
     prediction: Literal["epsilon", "v_prediction"]
+    scheduler: Literal["dpm++", "ddim"]
     steps: int
     guidance: float
     weights: Literal["fp32", "fp16"]
@@ -34,6 +35,7 @@ OTHER = Registered(
     title="a diffusers folder",
     resolution=512,
     prediction="epsilon",
+    scheduler="dpm++",
     steps=20,
     guidance=7.5,
     weights="fp32",

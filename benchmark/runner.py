@@ -78,7 +78,8 @@ def run(
 def _settled(spec: RunSpec, sequence: Sequence, backbone: str, folder: Path | None) -> RunSpec:
     """What the specification leaves to the sequence and the backbone, filled in."""
     own = described(backbone, folder)
-    missing = {key: getattr(own, key) for key in ("steps", "guidance") if getattr(spec.sampler, key) is None}
+    usual = {"name": own.scheduler, "steps": own.steps, "guidance": own.guidance}
+    missing = {key: value for key, value in usual.items() if getattr(spec.sampler, key) is None}
     sampler = spec.sampler.model_copy(update=missing)
     return spec.model_copy(update={"sequence": sequence.id, "sampler": sampler})  # it may have been a path
 

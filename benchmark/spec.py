@@ -19,10 +19,10 @@ METHODS = ("lora", "cat", "merge", "ortho", "magmax", "clora")
 class Sampler(BaseModel, frozen=True, extra="forbid"):
     """How images are drawn from a model; the same for every method, the base model included.
 
-    `steps` and `guidance` None are the backbone's own, as `backbones.toml` has them.
+    What is None is the backbone's own, as `backbones.toml` has it.
     """
 
-    name: Literal["dpm++", "ddim"] = "dpm++"
+    name: Literal["dpm++", "ddim"] | None = None
     steps: int | None = Field(default=None, ge=1)
     guidance: float | None = Field(default=None, ge=0)
     batch: int = Field(default=32, ge=1)
