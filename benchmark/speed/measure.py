@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Annotated, Any
 
@@ -70,8 +71,9 @@ def measure(
         found.step[batch] = median(_steps(backbone, config, concept, precision)[WARM_UP:])
         found.memory_step = peak_memory()
         found.stock_step[batch] = median(stock.step_seconds(backbone, config, concept, precision)[WARM_UP:])
-    one = Method.Config(steps=1, batch_size=1, lr=1e-4)
-    found.flops_step = _flops(lambda: _steps(backbone, one, concept, precision))
+    one, two = (Method.Config(steps=count, batch_size=1, lr=1e-4) for count in (1, 2))
+    counted = [_flops(partial(_steps, backbone, config, concept, precision)) for config in (one, two)]
+    found.flops_step = counted[1] - counted[0]  # without the caches, which are filled before the first step
 
     def draw(batch: int, count: int, solver_steps: int = SAMPLER_STEPS) -> None:
         sampler = SamplerConfig(steps=solver_steps, guidance=guidance, batch=batch)
