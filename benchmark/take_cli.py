@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,8 @@ def export(
 
     learned = open_stage(folder, method, stage, order, seed)
     out = out or folder / "exports" / learned.title
-    with Console(stderr=True).status("writing the adapter"):
+    console = Console(stderr=True)
+    with console.status("writing the adapter") if console.is_terminal else nullcontext():
         adapter = write(learned, out, rank)
     error = f"relative error {adapter.error:.2g}" if adapter.error else "exact"
     typer.echo(f"{out}: rank {adapter.rank}, {error}; README.md in it says how to load it")
@@ -86,10 +88,12 @@ def sample(
     look = Look(record, learned, prompts, noise, sampler)
     out = out or folder / "samples" / look.title
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=look.count < 8 or not console.is_terminal) as progress:
-        bar = progress.add_task("sampling", total=look.count)
+    shown = console.is_terminal and look.count >= 8
+    with Progress(console=console, transient=True) if shown else nullcontext() as progress:
+        bar = progress.add_task("sampling", total=look.count) if progress else None
         for done in draw(look, out, device):
-            progress.update(bar, completed=done)
+            if progress and bar is not None:
+                progress.update(bar, completed=done)
     typer.echo(f"{look.count} images in {out}, all of them in {out / SHEET}.png")
 
 

@@ -86,7 +86,7 @@ def test_stock_diffusers_draws_the_runs_own_images(case: tuple[Path, str], tmp_p
     bare = DiffusionPipeline.from_pretrained(learned.run.spec.backbone, torch_dtype=torch.float32)
     bare.scheduler = DPMSolverMultistepScheduler.from_config(bare.scheduler.config, algorithm_type="dpmsolver++")
     assert largest(stock(bare, texts, seeds), own) > 10 * LEVELS
-    bare.load_lora_weights(tmp_path / "out")  # finds the file by itself
+    bare.load_lora_weights(tmp_path / "out", weight_name=WEIGHTS)
     without_tokens = largest(stock(bare, texts, seeds), own)
     assert without_tokens > LEVELS if learned.tokens else without_tokens <= LEVELS
 
