@@ -191,3 +191,5 @@ def test_the_whole_workshop_in_miniature_makes_folders_that_stock_libraries_load
         *("psnr", "retrieval", "identity", "classes", "alignment", "names")
     }
     assert sum(p.stat().st_size for p in tmp_path.glob("avatars64*/**/*") if p.is_file()) <= 32e6
+    written = [path.read_text("utf-8") for path in tmp_path.glob("avatars64*/**/*.json")]
+    assert len(written) > 5 and not any(str(tmp_path) in text for text in written)  # nothing of where it was made
