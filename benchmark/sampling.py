@@ -71,12 +71,11 @@ def sample(
         raise SamplingError(f"sampler needs at least one step and a batch of one, not {sampler.steps}, {sampler.batch}")
     solver = make_scheduler(backbone, sampler.name)
     network = _static_weights(backbone, deltas or {}, precision)
-    dtype = input_dtype(precision, backbone.unet.dtype)
     for start in range(0, len(prompts), sampler.batch):
         part = slice(start, start + sampler.batch)
         with torch.no_grad(), swapped(network), autocast(backbone.device, precision):
             told = _conditioning(backbone, prompts[part], sampler.guidance, token)
-            images = _draw(backbone, solver, sampler, initial_noise(backbone, seeds[part]), told, dtype)
+            images = _draw(backbone, solver, sampler, initial_noise(backbone, seeds[part]), told, precision)
         yield start, images
 
 
@@ -90,11 +89,14 @@ def _conditioning(
 
 
 def _draw(
-    backbone: Backbone, solver: Any, sampler: SamplerConfig, noise: Tensor, told: Conditioning, dtype: torch.dtype
+    backbone: Backbone, solver: Any, sampler: SamplerConfig, noise: Tensor, told: Conditioning, precision: Precision
 ) -> NDArray[np.uint8]:
     """Images (n, H, W, 3); in two halves, and those in halves again, where the device's memory does not hold all."""
     try:
-        return backbone.decode(_denoise(backbone, solver, sampler, noise, told, dtype))
+        dtype = input_dtype(precision, backbone.unet.dtype)
+        latents = _denoise(backbone, solver, sampler, noise, told, dtype)
+        with autocast(backbone.device, _decoding(precision)):
+            return backbone.decode(latents)
     except RuntimeError as error:
         if len(noise) == 1 or not should_reduce_batch_size(error):
             raise
@@ -103,10 +105,15 @@ def _draw(
     rows = torch.arange(len(told.context)) % count  # with guidance each image has two
     parts = (rows < half, rows >= half)
     pictures = [
-        _draw(backbone, solver, sampler, some, told.rows(which.nonzero().flatten().to(noise.device)), dtype)
+        _draw(backbone, solver, sampler, some, told.rows(which.nonzero().flatten().to(noise.device)), precision)
         for some, which in zip((noise[:half], noise[half:]), parts, strict=True)
     ]
     return np.concatenate(pictures)
+
+
+def _decoding(precision: Precision) -> Precision:
+    """The autoencoder's: decoders of this family overflow in fp16, not in bf16, which has fp32's range."""
+    return "fp32" if precision == "fp16" else precision
 
 
 def _denoise(
@@ -129,7 +136,11 @@ def _denoise(
 def _static_weights(backbone: Backbone, deltas: Mapping[str, Tensor], precision: Precision) -> list[Swap]:
     """W0 + ΔW in place of W0, no LoRA layers, and all cast once to what autocast would cast them to at every call."""
     unet, dtype = backbone.unet, compute_dtype(precision)
-    swaps = [*cast_swaps(unet, dtype), *cast_swaps(backbone.vae, dtype), *bare_swaps(unet)]
+    swaps = [
+        *cast_swaps(unet, dtype),
+        *cast_swaps(backbone.vae, compute_dtype(_decoding(precision))),
+        *bare_swaps(unet),
+    ]
     for name, delta in deltas.items():
         try:
             layer = unet.get_submodule(name)

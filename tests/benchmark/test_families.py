@@ -335,3 +335,18 @@ def test_economy_is_written_as_words() -> None:
     assert Economy(**given) == Economy(checkpointing=True, optimizer="adamw8bit", micro_batch=2)
     with pytest.raises(SpecError, match=r"there is no key 'economy.checkpoint'; did you mean 'checkpointing'"):
         resolve({"economy": savings(["checkpoint"])})
+
+
+@pytest.mark.parametrize(("precision", "weights"), [("fp16", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_autoencoder_never_decodes_in_fp16(
+    tiny: Backbone, precision: Any, weights: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, seen = tiny.decode, []
+
+    def watched(latents: Tensor) -> Any:
+        seen.append((tiny.vae.decoder.conv_in.weight.dtype, torch.is_autocast_enabled("cpu")))
+        return decode(latents)
+
+    monkeypatch.setattr(tiny, "decode", watched)
+    ((_, images),) = sample(tiny, None, PROMPTS, [1, 2, 3], SamplerConfig(steps=2), precision=precision)
+    assert seen == [(weights, precision == "bf16")] and images.std() > 5
