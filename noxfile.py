@@ -136,6 +136,6 @@ def bench_cuda(session: nox.Session) -> None:
     """Speeds on CUDA beside diffusers' own way, then the main job there. Arguments after -- are the measurement's."""
     prepare(session)
     with session.chdir(session.create_tmp()):
-        heavy(session, "python", "-m", "cat_bench.benchmark.speed.measure", "--device", "cuda", *session.posargs)
+        heavy(session, "python", "-m", "cat_bench.benchmark.studies.speed", "--device", "cuda", *session.posargs)
         heavy(session, "cat-bench", "run", "--sequence", "faces5", "--device", "cuda")
         heavy(session, "cat-bench", "report")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 from torch.nn import Parameter
 
-from cat_bench.methods.error import MethodError
+from cat_bench.methods.errors import MethodError
 
 __all__ = ["Adapter", "Batch", "Concept", "Method", "MethodError", "Query", "mse"]
 

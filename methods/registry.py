@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from cat_bench.methods.error import MethodError
+from cat_bench.methods.errors import MethodError
 
 if TYPE_CHECKING:
     from cat_bench.methods.base import Method

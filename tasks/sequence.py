@@ -18,12 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 
-from cat_bench.tasks.avatar import avatar_concept
+from cat_bench.tasks.avatars.concept import avatar_concept
 from cat_bench.tasks.concept import Concept
 from cat_bench.tasks.entries import SHIPPED, AvatarEntry, PhotoEntry, SequenceEntry, read_entry, sequence_names
 from cat_bench.tasks.errors import TaskError
-from cat_bench.tasks.photo_concept import PhotoConcept, photo_concept
-from cat_bench.tasks.photo_folder import examine
+from cat_bench.tasks.photos.concept import PhotoConcept, photo_concept
+from cat_bench.tasks.photos.folder import examine
 
 __all__ = ["SHIPPED", "Sequence", "load_sequence", "sequence_names"]
 

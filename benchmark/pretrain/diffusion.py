@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from cat_bench.benchmark.device import training_attention
 from cat_bench.benchmark.pretrain.loop import Progress, compiled, train
 from cat_bench.benchmark.pretrain.pictures import Entry, caption
 from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer
+from cat_bench.benchmark.system.device import training_attention
 
 BATCH = 64
 CONTEXT = 40

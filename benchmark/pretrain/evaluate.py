@@ -9,16 +9,16 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from cat_bench.benchmark.backbone import Backbone
-from cat_bench.benchmark.features import MetricModel
+from cat_bench.benchmark.backbones.backbone import Backbone
+from cat_bench.benchmark.extractors.clip import MetricModel
 from cat_bench.benchmark.pretrain.autoencoder import psnr
 from cat_bench.benchmark.pretrain.figure import Figure
 from cat_bench.benchmark.pretrain.learnable import learnable
 from cat_bench.benchmark.pretrain.pictures import Entry, caption, draw_entry, draw_pair
-from cat_bench.benchmark.sampling import SamplerConfig, sample
-from cat_bench.tasks.inhabitants import inhabitants
-from cat_bench.tasks.vocabulary import vocabulary
-from cat_bench.tasks.world import Picture, draw_scene, render
+from cat_bench.benchmark.text_to_image.sampling import SamplerConfig, sample
+from cat_bench.tasks.avatars.drawing import Picture, draw_scene, render
+from cat_bench.tasks.avatars.inhabitants import inhabitants
+from cat_bench.tasks.avatars.vocabulary import vocabulary
 
 SEED = "evaluation pictures, never trained on"
 

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cat_bench.benchmark.adapter import LoraAdapter
-from cat_bench.benchmark.backbone import Backbone
-from cat_bench.benchmark.device import autocast, resolve_precision, training_attention
-from cat_bench.benchmark.features import MetricModel
+from cat_bench.benchmark.backbones.backbone import Backbone
+from cat_bench.benchmark.extractors.clip import MetricModel
+from cat_bench.benchmark.learning.lora import LoraAdapter
+from cat_bench.benchmark.planning.seeds import generator, stream
 from cat_bench.benchmark.pretrain.figure import Figure
-from cat_bench.benchmark.sampling import sample
-from cat_bench.benchmark.seeds import generator, stream
-from cat_bench.benchmark.training import train
+from cat_bench.benchmark.system.device import autocast, resolve_precision, training_attention
+from cat_bench.benchmark.text_to_image.sampling import sample
+from cat_bench.benchmark.text_to_image.training import train
 from cat_bench.methods.base import mse
 from cat_bench.methods.registry import methods
-from cat_bench.results.formulas import clip_i, clip_i_left_out, concept_accuracy
+from cat_bench.results.measures.formulas import clip_i, clip_i_left_out, concept_accuracy
 from cat_bench.tasks.concept import Concept
 from cat_bench.tasks.sequence import load_sequence
 

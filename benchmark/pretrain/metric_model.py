@@ -22,11 +22,11 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
-from cat_bench.benchmark.device import training_attention
 from cat_bench.benchmark.pretrain.autoencoder import to_tensor
 from cat_bench.benchmark.pretrain.loop import Progress, train
 from cat_bench.benchmark.pretrain.pictures import Entry, Pictures, caption
 from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer
+from cat_bench.benchmark.system.device import training_attention
 
 CONTEXT = 64
 PAIRS = 96  # identities a batch, two pictures each

@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cat_bench.tasks.inhabitants import POPULATION, inhabitants
-from cat_bench.tasks.vocabulary import vocabulary
-from cat_bench.tasks.world import (
+from cat_bench.tasks.avatars.drawing import (
     Look,
     Picture,
     Pose,
@@ -29,6 +27,8 @@ from cat_bench.tasks.world import (
     scene_phrases,
     sentence,
 )
+from cat_bench.tasks.avatars.inhabitants import POPULATION, inhabitants
+from cat_bench.tasks.avatars.vocabulary import vocabulary
 
 SHARD = 2000
 PERSON_SHARE = 0.3  # the class the face sequences are about; the other eleven share the rest equally

@@ -14,7 +14,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTokenizer
 
 from cat_bench.benchmark.pretrain.pictures import caption, draw_entry
-from cat_bench.tasks.inhabitants import draw_name
+from cat_bench.tasks.avatars.inhabitants import draw_name
 
 END = "</w>"
 

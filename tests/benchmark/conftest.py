@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from cat_bench.benchmark.backbone import Backbone
+    from cat_bench.benchmark.backbones.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def toy_concepts() -> tuple[ToyConcept, ToyConcept]:
 
 @pytest.fixture(scope="session")
 def _tiny(tiny_backbone_folder: Path) -> Backbone:
-    from cat_bench.benchmark.backbone import Backbone
+    from cat_bench.benchmark.backbones.backbone import Backbone
 
     return Backbone.load(tiny_backbone_folder, device="cpu")
 
@@ -51,7 +51,7 @@ def tiny(_tiny: Backbone) -> Iterator[Backbone]:
     """The tiny backbone. Afterwards: no adapter is left in it, and its weights are the same tensors, bit for bit."""
     import torch
 
-    from cat_bench.benchmark.swap import bare_swaps
+    from cat_bench.benchmark.learning.swap import bare_swaps
 
     networks = {"unet": _tiny.unet, "vae": _tiny.vae, "text_encoder": _tiny.text_encoders[0].network}
     before = {

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cat_bench.benchmark.plan import NOISE_ROOT
-from cat_bench.benchmark.runner import run
-from cat_bench.benchmark.seeds import stream
-from cat_bench.benchmark.spec import resolve
+from cat_bench.benchmark.execution.run import run
+from cat_bench.benchmark.planning.plan import NOISE_ROOT
+from cat_bench.benchmark.planning.seeds import stream
+from cat_bench.benchmark.planning.spec import resolve
 from cat_bench.methods.registry import methods as registry
 from cat_bench.tasks.sequence import load_sequence
 

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cat_bench.benchmark.engine import Pictures
-from cat_bench.benchmark.events import Learning
-from cat_bench.benchmark.files import write_arrays
-from cat_bench.benchmark.plan import CellPlan, StagePlan
-from cat_bench.benchmark.spec import RunSpec
+from cat_bench.benchmark.planning.engine import Pictures
+from cat_bench.benchmark.planning.events import Learning
+from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
+from cat_bench.benchmark.planning.spec import RunSpec
+from cat_bench.benchmark.store.files import write_arrays
 
 SIZE = 8
 

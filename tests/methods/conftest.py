@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cat_bench.methods.base import Method
-from cat_bench.methods.toy import ToyAdapter, ToyConcept, batches
+from cat_bench.methods.testing.toy import ToyAdapter, ToyConcept, batches
 
 Made = tuple[Any, ToyAdapter]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from cat_bench.methods.base import Batch, MethodError
 from cat_bench.methods.cat import CAT
 from cat_bench.methods.lora import LoRA
-from cat_bench.methods.toy import SHAPE, ToyAdapter, learn, vector
+from cat_bench.methods.testing.toy import SHAPE, ToyAdapter, learn, vector
 
 
 def forward(adapter: ToyAdapter, prompts: tuple[str, ...], noisy: Tensor, on: bool) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from cat_bench.methods.base import mse
 from cat_bench.methods.clora import CLoRA, penalty
-from cat_bench.methods.toy import learn
+from cat_bench.methods.testing.toy import learn
 
 
 def test_penalty_is_the_formula_on_given_matrices(make: Any) -> None:

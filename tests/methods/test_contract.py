@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from cat_bench.methods.base import Adapter, Batch, Concept, Method, Query, mse
-from cat_bench.methods.contract import MethodContractError, check_method
 from cat_bench.methods.registry import methods
+from cat_bench.methods.testing.contract import MethodContractError, check_method
 
 
 class Sound(Method):

@@ -7,7 +7,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from cat_bench.methods.lora import LoRA
-from cat_bench.methods.toy import SHAPE, ToyAdapter, batches, learn, vector
+from cat_bench.methods.testing.toy import SHAPE, ToyAdapter, batches, learn, vector
 
 
 class Block(nn.Module):

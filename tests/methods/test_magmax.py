@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from cat_bench.methods.magmax import MagMax
-from cat_bench.methods.toy import learn
+from cat_bench.methods.testing.toy import learn
 
 
 def test_keeps_the_larger_entry_elementwise(make: Any, concepts: Any, scatter: Any) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from cat_bench.methods.lora import LoRA
 from cat_bench.methods.merge import Merge
-from cat_bench.methods.toy import batches, learn
+from cat_bench.methods.testing.toy import batches, learn
 
 
 @pytest.mark.parametrize("alpha", [None, 7.0])

@@ -7,7 +7,7 @@ from cat_bench.methods.base import Method, MethodError, mse
 from cat_bench.methods.cat import CAT
 from cat_bench.methods.clora import CLoRA
 from cat_bench.methods.registry import methods
-from cat_bench.methods.toy import ToyAdapter
+from cat_bench.methods.testing.toy import ToyAdapter
 
 
 class Tuned(Method):

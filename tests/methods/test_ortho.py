@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cat_bench.methods.base import MethodError
 from cat_bench.methods.ortho import Ortho, orthogonal_columns, orthogonal_rows
-from cat_bench.methods.toy import learn
+from cat_bench.methods.testing.toy import learn
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import entropy, hmean
 
-from cat_bench.results import formulas
 from cat_bench.results.errors import ResultError
+from cat_bench.results.measures import formulas
 
 
 @pytest.fixture

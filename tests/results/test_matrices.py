@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cat_bench.results import matrices as m
 from cat_bench.results.errors import ResultError
-from cat_bench.results.records import frame
+from cat_bench.results.measures import matrices as m
+from cat_bench.results.records.long_table import frame
 
 # concept 1 and 2 get BETTER with later stages: what the four definitions make of it differs
 BACKWARD = np.array([[0.60, np.nan, np.nan], [0.70, 0.70, np.nan], [0.75, 0.75, 0.80]])

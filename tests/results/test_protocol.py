@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cat_bench.results.kinds import KINDS
-from cat_bench.results.metrics import METRICS, Metric
-from cat_bench.results.records import COLUMNS
+from cat_bench.results.measures.kinds import KINDS
+from cat_bench.results.measures.metrics import METRICS, Metric
+from cat_bench.results.records.long_table import COLUMNS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cat_bench.results.report import ReportPaths, write_report
-from cat_bench.results.store import Run
+from cat_bench.results.records.run_folder import Run
+from cat_bench.results.report.report import ReportPaths, write_report
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cat_bench.results import formulas, scores
 from cat_bench.results.errors import ResultError
-from cat_bench.results.metrics import METRICS, SecondOpinion, metric
-from cat_bench.results.records import COLUMNS, frame, read_scores, validate, write_scores
+from cat_bench.results.measures import formulas, scores
+from cat_bench.results.measures.metrics import METRICS, SecondOpinion, metric
+from cat_bench.results.records.long_table import COLUMNS, frame, read_scores, validate, write_scores
 
 score_stage, score_base, score_real = (
     partial(function, extractor="eye") for function in (scores.score_stage, scores.score_base, scores.score_real)

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cat_bench.results import matrices
 from cat_bench.results.errors import ResultError
-from cat_bench.results.figures import GROUPS, HEADLINE, figures
-from cat_bench.results.metrics import METRICS
-from cat_bench.results.store import Run
-from cat_bench.results.summary import Row, Summary, Value, subject, summarise
-from cat_bench.results.tables import group_tables, headline, latex, markdown, summary_table, text_of
+from cat_bench.results.measures import matrices
+from cat_bench.results.measures.figures import GROUPS, HEADLINE, figures
+from cat_bench.results.measures.metrics import METRICS
+from cat_bench.results.records.run_folder import Run
+from cat_bench.results.tables.formats import group_tables, headline, latex, markdown, summary_table, text_of
+from cat_bench.results.tables.summary import Row, Summary, Value, subject, summarise
 
 
 def test_a_run_is_read_whole(small_run: Path) -> None:

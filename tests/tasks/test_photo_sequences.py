@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from photo_samples import good, picture
 
-from cat_bench.tasks.captions import whole
 from cat_bench.tasks.entries import PhotoEntry, concept_ids, read_entry, sequence_names
 from cat_bench.tasks.errors import TaskError
-from cat_bench.tasks.new_sequence import write_sequence
-from cat_bench.tasks.photo_concept import PhotoConcept
-from cat_bench.tasks.photo_set import concept_id, survey
+from cat_bench.tasks.photos.captions import whole
+from cat_bench.tasks.photos.concept import PhotoConcept
+from cat_bench.tasks.photos.new_sequence import write_sequence
+from cat_bench.tasks.photos.photo_set import concept_id, survey
 from cat_bench.tasks.sequence import Sequence, load_sequence
 
 SHIPPED = [name for name in sequence_names() if read_entry(name)[0].photos]

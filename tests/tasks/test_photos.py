@@ -12,14 +12,14 @@ import pytest
 from photo_samples import BAD, good, picture
 from PIL import Image, ImageOps
 
-from cat_bench.tasks import photo
-from cat_bench.tasks.captions import fill, template
 from cat_bench.tasks.errors import TaskError
-from cat_bench.tasks.photo import Unusable, open_photo
-from cat_bench.tasks.photo_concept import PhotoConcept, photo_concept
-from cat_bench.tasks.photo_folder import examine
-from cat_bench.tasks.photo_search import name_order
-from cat_bench.tasks.photo_set import survey
+from cat_bench.tasks.photos import photo
+from cat_bench.tasks.photos.captions import fill, template
+from cat_bench.tasks.photos.concept import PhotoConcept, photo_concept
+from cat_bench.tasks.photos.folder import examine
+from cat_bench.tasks.photos.photo import Unusable, open_photo
+from cat_bench.tasks.photos.photo_set import survey
+from cat_bench.tasks.photos.search import name_order
 
 
 def concept(folder: Path, noun: str = "dog", **more: str) -> PhotoConcept:

@@ -7,8 +7,8 @@ import tomllib
 import numpy as np
 import pytest
 
+from cat_bench.tasks.avatars.inhabitants import inhabitants
 from cat_bench.tasks.errors import TaskError
-from cat_bench.tasks.inhabitants import inhabitants
 from cat_bench.tasks.sequence import SHIPPED, load_sequence, sequence_names
 
 NAMES = ("dev3", "faces10", "faces5", "objects5", "smoke2")

@@ -11,10 +11,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from cat_bench.tasks.errors import TaskError
-from cat_bench.tasks.inhabitants import POPULATION, draw_name, inhabitants
-from cat_bench.tasks.vocabulary import vocabulary
-from cat_bench.tasks.world import (
+from cat_bench.tasks.avatars.drawing import (
     Picture,
     Pose,
     draw_look,
@@ -26,6 +23,9 @@ from cat_bench.tasks.world import (
     svg,
     with_articles,
 )
+from cat_bench.tasks.avatars.inhabitants import POPULATION, draw_name, inhabitants
+from cat_bench.tasks.avatars.vocabulary import vocabulary
+from cat_bench.tasks.errors import TaskError
 
 KINDS = list(vocabulary().kinds.values())
 

@@ -1,0 +1,176 @@
+"""A finished stage of a run, opened: what was learned by then, in any backbone's terms and without loading one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from cat_bench.benchmark.errors import RunError
+from cat_bench.benchmark.execution.completion import CELL, RUN
+from cat_bench.benchmark.planning.spec import RunSpec, resolve, suggestion
+from cat_bench.benchmark.store.files import read_json
+from cat_bench.benchmark.store.stage import ADAPTER, whole
+from cat_bench.methods.base import Method
+from cat_bench.methods.registry import methods
+
+Factor = dict[str, tuple[Tensor, Tensor]]  # by layer: A (r, in), B (out, r); ΔW = B A
+
+
+@dataclass(frozen=True)
+class Named:
+    """A concept as prompts name it."""
+
+    id: str
+    trigger: str
+    noun: str
+
+    def subject(self, uses_noun: bool) -> str:
+        """The words that stand for it: trigger and class noun, or the trigger alone."""
+        return f"{self.trigger} {self.noun}" if uses_noun else self.trigger
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run's folder and its record, checked."""
+
+    folder: Path
+    info: Mapping[str, Any]  # run.json
+    spec: RunSpec
+    concepts: tuple[Named, ...]  # of the sequence as written
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Raises RunError or SpecError if the record is of another version's making."""
+        info = read_json(folder / RUN) or {}
+        names = info.get("sequence", {}).get("names")
+        if "spec" not in info or names is None:
+            raise RunError(f"{folder / RUN} lacks what this version records: make the run again under another --name")
+        return cls(folder, info, resolve(info["spec"]), tuple(Named(id, **words) for id, words in names.items()))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """All that a cell had learned when a stage ended: ΔW = dense + Σ B A of the factors, and learned tokens."""
+
+    run: RunRecord
+    folder: Path
+    info: Mapping[str, Any]  # stage.json
+    method: Method
+    concepts: tuple[Named, ...]  # in the order in which they were learned; the last is this stage's
+    factors: tuple[Factor, ...]  # scaling is inside B; an adapter that goes on training is the last
+    dense: Mapping[str, Tensor]  # (out, in) by layer; {} where there is none
+    tokens: Mapping[str, Tensor]  # (1, d) by trigger
+
+    @property
+    def title(self) -> str:
+        """How its folders are called: `cat-02-sibole`, and the order and seed where they are not the run's first."""
+        spec, cell = self.run.spec, self.folder.parent.name
+        first = cell == f"order{spec.orders[0]}-seed{spec.seeds[0]}"
+        return f"{self.method.name}-{self.folder.name}{'' if first else f'-{cell}'}"
+
+    @cached_property
+    def deltas(self) -> dict[str, Tensor]:
+        """ΔW (out, in) by layer, in fp32: what is folded into the backbone's weights."""
+        layers = dict.fromkeys([*self.dense, *(name for factor in self.factors for name in factor)])
+        found = {}
+        for name in layers:
+            parts = [factor[name][1] @ factor[name][0] for factor in self.factors if name in factor]
+            parts = [self.dense[name], *parts] if name in self.dense else parts
+            found[name] = sum(parts[1:], start=parts[0])
+        return found
+
+
+def open_stage(
+    folder: Path, method: str, stage: str | None = None, order: int | None = None, seed: int | None = None
+) -> Learned:
+    """What `method` had learned after a stage of the run in `folder`.
+
+    stage: its number from 1, or the id of the concept it learned; None: the last of the sequence. order and seed: None
+    means the run's first. Raises RunError with what there is instead, and MethodError if the method is not installed.
+    """
+    run = RunRecord.read(folder)
+    spec = run.spec
+    if method not in spec.methods:
+        hint = suggestion(method, list(spec.methods))
+        raise RunError(f"method {method!r} is not in {folder}{hint}")
+    order = spec.orders[0] if order is None else order
+    seed = spec.seeds[0] if seed is None else seed
+    if order not in spec.orders or seed not in spec.seeds:
+        orders, seeds = (", ".join(map(str, numbers)) for numbers in (spec.orders, spec.seeds))
+        raise RunError(f"{folder} has no order {order} with seed {seed}; its orders: {orders}; its seeds: {seeds}")
+    cell = folder / method / f"order{order}-seed{seed}"
+    finished = dict(sorted(_finished(cell)))  # by number
+    number = _number(stage, run, [id for id, _ in finished.values()])
+    if number not in finished:
+        there = ", ".join(f"{number} ({id})" for number, (id, _) in finished.items()) or "none"
+        status = (read_json(cell / CELL) or {}).get("status", "not run to its end")
+        wanted = f"stage {stage}" if stage else "the last stage"
+        raise RunError(f"{cell}: {wanted} is not finished (the cell is {status}); finished stages: {there}")
+    return _read(run, method, finished[number][1], [id for n, (id, _) in finished.items() if n <= number])
+
+
+def _finished(cell: Path) -> Iterator[tuple[int, tuple[str, Path]]]:
+    for path in cell.glob("[0-9]*-*"):
+        number, _, concept = path.name.partition("-")
+        if number.isdecimal() and whole(path):
+            yield int(number), (concept, path)
+
+
+def _number(stage: str | None, run: RunRecord, finished: Sequence[str]) -> int:
+    """Which stage is meant, from 1; 0 for that of a concept which is still to come."""
+    ids = [concept.id for concept in run.concepts]
+    if stage is None:
+        return len(ids)
+    if stage in ids:
+        return finished.index(stage) + 1 if stage in finished else 0
+    if stage.isdecimal() and 1 <= int(stage) <= len(ids):
+        return int(stage)
+    raise RunError(f"{run.folder} has no stage {stage!r}; give 1 to {len(ids)} or a concept: {', '.join(ids)}")
+
+
+def _read(run: RunRecord, name: str, place: Path, ids: list[str]) -> Learned:
+    path = place / ADAPTER
+    try:
+        state = dict(sorted(load(path.read_bytes()).items()))
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be read ({error}): delete its folder and run again") from error
+    info = whole(place) or {}
+    cls = methods.get(name)
+    method = cls(cls.configure(overrides=info["config"]))
+    method.load({key.removeprefix("extra."): value for key, value in state.items() if key.startswith("extra.")})
+    known = {concept.id: concept for concept in run.concepts}
+    concepts = tuple(known[id] for id in ids)
+    tokens = {concept.trigger: method.token(concept) for concept in concepts}
+    return Learned(
+        run=run,
+        folder=place,
+        info=info,
+        method=method,
+        concepts=concepts,
+        factors=_factors(state, method.config),
+        dense={key.removeprefix("dense."): value for key, value in state.items() if key.startswith("dense.")},
+        tokens={trigger: token for trigger, token in tokens.items() if token is not None},
+    )
+
+
+def _factors(state: Mapping[str, Tensor], config: Method.Config) -> tuple[Factor, ...]:
+    """Those of the past, oldest first, then what trains on, unless it is as fresh as a merge leaves it (B = 0)."""
+    scaling = (config.rank if config.alpha is None else config.alpha) / config.rank
+    layers = [key.removeprefix("A.") for key in state if key.startswith("A.")]
+    count = len({key.split(".")[1] for key in state if key.startswith("factors.")})
+    found: list[Factor] = [
+        {name: (state[f"factors.{i}.{name}.A"], state[f"factors.{i}.{name}.B"]) for name in layers}
+        for i in range(count)
+    ]
+    last = {name: (state[f"A.{name}"], scaling * state[f"B.{name}"]) for name in layers}
+    nothing_else = not found and not any(key.startswith("dense.") for key in state)
+    if nothing_else or any(bool(B.any()) for _, B in last.values()):
+        found.append(last)
+    return tuple(found)

@@ -1,0 +1,137 @@
+"""Where models lie: shipped ones and the Hub's by their names, any folder by its path."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from pathlib import Path
+
+from cat_bench.benchmark.backbones.registry import OTHER, described, registered
+from cat_bench.benchmark.errors import BackboneError, MetricModelError
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+BACKBONE_MARK = "model_index.json"
+METRIC_MARK = "open_clip_config.json"
+NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_FAMILIES = {"StableDiffusionPipeline": "sd", "StableDiffusionXLPipeline": "sdxl"}
+
+
+def find_backbone(name: str, *, fetch: bool = True) -> tuple[str, Path | None]:
+    """The id and folder of a backbone: a registered name, a diffusers folder, or `owner/name` of the Hugging Face Hub.
+
+    Only safetensors are fetched. fetch False: nothing is, and the folder of a Hub model that is not in the local cache
+    is None. Raises BackboneError: one line on what to do.
+    """
+    known = registered()
+    if name in known:
+        entry = known[name]
+        return name, WEIGHTS / name if entry.hub is None else _from_hub(name, entry.hub, entry.revision, fetch)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / BACKBONE_MARK).is_file():
+            raise BackboneError(f"{folder} is no diffusers pipeline: it has no {BACKBONE_MARK}")
+        folder = Path(os.path.abspath(folder))  # not through links: a model's neighbours are where its name is
+        return f"{folder.name}-folder" if folder.name in known else folder.name, folder
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name, _from_hub(name, name, None, fetch)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise BackboneError(
+        f"backbone {name!r} not found; {hint}give a name ({', '.join(known)}), a diffusers folder,"
+        " or a Hub id owner/name"
+    )
+
+
+def backbone_folder(name: str) -> tuple[str, Path]:
+    """The same, fetched if need be: the folder is there."""
+    id_, folder = find_backbone(name)
+    assert folder is not None  # fetched, or an error was raised
+    return id_, folder
+
+
+def family(folder: Path) -> str:
+    """ "sd" or "sdxl", from the pipeline's own index. Raises BackboneError for any other pipeline."""
+    try:
+        name = json.loads((folder / BACKBONE_MARK).read_text("utf-8"))["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackboneError(f"{folder / BACKBONE_MARK} cannot be read: {error}") from error
+    if name not in _FAMILIES:
+        raise BackboneError(f"{folder} is a {name}; supported are {' and '.join(_FAMILIES)}")
+    return _FAMILIES[name]
+
+
+def weight_file(folder: Path, part: str) -> tuple[str, str | None] | None:
+    """Name and variant of a network's safetensors: the full ones if they are there, else fp16; None if neither."""
+    stem = "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
+    for variant in (None, "fp16"):
+        tag = f".{variant}" if variant else ""
+        if any((folder / part).glob(f"{stem}{tag}.safetensors")) or any(
+            (folder / part).glob(f"{stem}{tag}-*-of-*.safetensors")
+        ):
+            return f"{stem}{tag}.safetensors", variant
+    return None
+
+
+def hub_patterns(variant: str | None) -> list[str]:
+    """The files of a pipeline that are fetched: one precision of each network, and nothing pickled."""
+    tag = f".{variant}" if variant else ""
+    return [
+        BACKBONE_MARK,
+        *(f"{part}/*" for part in ("tokenizer", "tokenizer_2")),
+        "scheduler/*.json",
+        *(f"{part}/config.json" for part in NETWORKS),
+        *(f"{part}/diffusion_pytorch_model{tag}.safetensors" for part in ("unet", "vae")),
+        *(f"{part}/model{tag}.safetensors" for part in ("text_encoder", "text_encoder_2")),
+    ]
+
+
+def _from_hub(name: str, repository: str, revision: str | None, fetch: bool) -> Path | None:
+    """The snapshot in the local cache if it is whole, else fetched; HF_HUB_OFFLINE and the like are obeyed."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    entry = registered().get(name)
+    patterns = hub_patterns(entry.variant if entry else None)
+    try:
+        cached = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=True))
+        if weight_file(cached, "unet"):  # the cache may hold the small files alone
+            return cached
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        pass  # not there: it is fetched
+    if not fetch:
+        return None
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        pinned = f" --revision {revision}" if revision else ""
+        raise BackboneError(
+            f"backbone {name!r} is not on this machine and could not be fetched"
+            f" ({str(error).strip().splitlines()[0]}); where there is a network, `hf download {repository}{pinned}`,"
+            " then copy the cache or give its folder with --backbone"
+        ) from error
+
+
+def metric_for(id_: str, folder: Path | None) -> str:
+    """The metric model a backbone is scored with: the folder `<backbone>-clip` beside it, else what is registered."""
+    if folder is not None:
+        beside = folder.with_name(f"{folder.name}-clip")
+        if (beside / METRIC_MARK).is_file():
+            return str(beside)
+    entry = described(id_, folder)
+    return entry.metric if ":" in entry.metric else OTHER.metric  # a registered folder is beside its own backbone only
+
+
+def find_metric(name: str) -> tuple[str, Path | None]:
+    """The id and folder of a metric model: a shipped name, an open_clip folder, or `ARCHITECTURE:TAG` (no folder)."""
+    shipped = WEIGHTS / name
+    folder = shipped if (shipped / METRIC_MARK).is_file() else Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / METRIC_MARK).is_file():
+            raise MetricModelError(f"{folder} is no open_clip folder: it has no {METRIC_MARK}")
+        if not any(folder.glob("*.safetensors")):
+            raise MetricModelError(f"{folder} has no safetensors weights (pickled ones are never loaded)")
+        return folder.resolve().name, folder.resolve()
+    if ":" in name:
+        return name, None
+    raise MetricModelError(f"metric model {name!r} not found; give an open_clip folder or ARCHITECTURE:TAG")

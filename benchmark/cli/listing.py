@@ -1,0 +1,144 @@
+"""What there is to choose from, and what a run holds, as tables for the console."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.table import Table
+
+from cat_bench.benchmark.errors import RunError
+from cat_bench.benchmark.execution.completion import CELL, RUN
+from cat_bench.benchmark.store.files import read_json
+from cat_bench.benchmark.store.stage import RECORD, whole
+
+
+def list_methods() -> Table:
+    """Methods by name, found without importing them."""
+    from cat_bench.methods.registry import methods
+
+    table = _table("method", "what it is", "where it is")
+    for entry in methods.entries():
+        table.add_row(entry.name, entry.summary, entry.where.removeprefix(f"{Path(__file__).parents[2]}{os.sep}"))
+    return table
+
+
+def list_sequences() -> Table:
+    """The sequences that ship with the package."""
+    from cat_bench.tasks.entries import concept_ids, read_entry, sequence_names
+
+    table = _table("sequence", "title", "concepts", "needs", "licence")
+    for name in sequence_names():
+        entry = read_entry(name)[0]
+        needs = "--data PHOTOS" if entry.photos else ""
+        table.add_row(entry.id, entry.title, ", ".join(concept_ids(name)), needs, entry.license)
+    return table
+
+
+def list_backbones() -> Table:
+    """The backbones known by name, and how to give another."""
+    from cat_bench.benchmark.backbones.folders import find_backbone
+    from cat_bench.benchmark.backbones.registry import OTHER, registered
+
+    table = _table("backbone", "what it is", "scored with", "where it is")
+    table.columns[0].no_wrap = True
+    for name, entry in registered().items():
+        _, folder = find_backbone(name, fetch=False)
+        about = f"{entry.title}; {entry.resolution} pixels, {entry.prediction}; {entry.license}"
+        where = "ships with cat-bench" if entry.hub is None else f"{entry.hub} ({'here' if folder else 'not yet here'})"
+        table.add_row(name, about, entry.metric, where)
+    other = "a pipeline of Stable Diffusion or Stable Diffusion XL"
+    table.add_row("FOLDER", other, f"FOLDER-clip beside it, else {OTHER.metric}", "a diffusers folder")
+    table.add_row("OWNER/NAME", other, OTHER.metric, "on the Hugging Face Hub")
+    return table
+
+
+def list_metrics() -> Table:
+    """The declared metrics."""
+    from cat_bench.results.measures.metrics import METRICS
+
+    table = _table("metric", "title", "better", "scale", "formula")
+    for metric in METRICS.values():
+        title = f"{metric.title} (optional)" if metric.optional else metric.title
+        table.add_row(metric.id, title, metric.arrow, metric.scale, metric.formula)
+    return table
+
+
+LISTS: dict[str, Callable[[], Table]] = {
+    "methods": list_methods,
+    "sequences": list_sequences,
+    "backbones": list_backbones,
+    "metrics": list_metrics,
+}
+
+
+def find_run(run: str | None, runs: Path) -> Path:
+    """The folder of a run: a path, a name under `runs`, or the latest one. Raises RunError."""
+    if run is None:
+        made = [path.parent for path in runs.glob(f"*/{RUN}")]
+        if not made:
+            raise RunError(f"there is no run in {runs}: `cat-bench run` makes one, or say where with --runs")
+        return max(made, key=lambda folder: (folder / RUN).stat().st_mtime)
+    for folder in (runs / run, Path(run)):
+        if (folder / RUN).is_file():
+            return folder
+    there = ", ".join(sorted(path.parent.name for path in runs.glob(f"*/{RUN}"))) or "none"
+    raise RunError(f"there is no run {run!r} in {runs} (there: {there}), nor is it a run's folder")
+
+
+def show_run(folder: Path) -> list[Table]:
+    """A run's settings and the state of its cells."""
+    record = read_json(folder / RUN) or {}
+    facts = _table("", "")
+    facts.show_header = False
+    spec = record.get("spec", {})
+    for key, value in spec.items():
+        facts.add_row(key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+    facts.add_row("computed on", ", ".join(f"{key} {value}" for key, value in record.get("computed", {}).items()))
+    facts.add_row("started", str(record.get("started")))
+    facts.add_row("finished", str(record.get("finished") or "not yet"))
+    facts.add_row("spec hash", str(record.get("spec_hash"))[:16])
+    for package in ("cat-bench", "torch", "diffusers", "peft"):
+        facts.add_row(package, str(record.get("versions", {}).get(package)))
+    git = record.get("git")
+    if git:
+        facts.add_row("commit", f"{git['commit'][:12]}{' + changes' if git['dirty'] else ''}")
+
+    cells = _table("cell", "status", "stages", "seconds", "reason")
+    wanted = len(record.get("sequence", {}).get("concepts", ()))
+    for path in cell_folders(folder, spec):
+        state = read_json(path / CELL) or {"status": "missing" if not path.is_dir() else "interrupted", "reason": None}
+        stages = [stage for stage in map(whole, _stages(path)) if stage]
+        seconds: Counter[str] = Counter()
+        for stage in stages:
+            seconds.update(stage["seconds"])
+        name = str(path.relative_to(folder))
+        total = f"{sum(seconds.values()):.0f}" if stages else ""
+        cells.add_row(name, state["status"], f"{len(stages)}/{wanted}", total, state["reason"] or "")
+    return [facts, cells]
+
+
+def cell_folders(folder: Path, spec: dict[str, list[str]]) -> list[Path]:
+    """The run's planned cells, then others that lie in its folder."""
+    planned = [
+        folder / method / f"order{order}-seed{seed}"
+        for method in spec.get("methods", ())
+        for seed in spec.get("seeds", ())
+        for order in spec.get("orders", ())
+    ]
+    found = sorted(path for path in folder.glob("*/order*-seed*") if re.fullmatch(r"order\d+-seed\d+", path.name))
+    return list(dict.fromkeys([*planned, *found]))
+
+
+def _stages(cell: Path) -> list[Path]:
+    return sorted(path.parent for path in cell.glob(f"[0-9]*/{RECORD}"))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

@@ -1,0 +1,1 @@
+"""A run carried out: run → cell → stage, resumable at any moment."""

@@ -1,0 +1,100 @@
+"""Whether a run is finished, told in a moment: from what it recorded, without loading a model or importing PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cat_bench.benchmark.backbones.folders import find_backbone, find_metric, metric_for
+from cat_bench.benchmark.errors import CatBenchError
+from cat_bench.benchmark.extractors.folders import find_dino
+from cat_bench.benchmark.planning import keys
+from cat_bench.benchmark.planning.spec import RunSpec
+from cat_bench.benchmark.store.files import read_json, write_json
+from cat_bench.benchmark.store.stage import whole
+from cat_bench.benchmark.system.provenance import default_threads, now
+from cat_bench.methods.registry import methods
+
+if TYPE_CHECKING:
+    from cat_bench.benchmark.planning.plan import Plan
+    from cat_bench.tasks.sequence import Sequence
+
+RUN = "run.json"
+CELL = "cell.json"
+
+
+def mark_complete(plan: Plan, spec: RunSpec) -> None:
+    """Record that every stage of the plan is in its place, and what that was concluded from."""
+    stages = [plan.base, *(stage for cell in plan.cells for stage in cell.stages)]
+    places = {str(stage.place.relative_to(plan.folder)): asdict(stage.keys) for stage in stages}
+    record = read_json(plan.folder / RUN) or {}
+    complete = {
+        "signature": _signature(spec, plan.sequence),
+        "references": plan.references_key,
+        "cells": [cell.cell.path for cell in plan.cells],
+        "stages": places,
+    }
+    write_json(plan.folder / RUN, {**record, "finished": now(), "complete": complete})
+
+
+def is_complete(folder: Path, spec: RunSpec, sequence: Sequence) -> bool:
+    """Whether this very specification was finished here, nothing it depends on was touched since, and all is there.
+
+    False only means that the plan must be made to know: the answer never replaces a stage's own key.
+    """
+    record = read_json(folder / RUN)
+    complete: dict[str, Any] | None = (record or {}).get("complete")
+    if complete is None or complete["signature"] != _signature(spec, sequence):
+        return False
+    references = read_json(folder / "references" / "references.json")
+    if references is None or references["key"] != complete["references"]:
+        return False
+    if any((read_json(folder / cell / CELL) or {}).get("status") != "ok" for cell in complete["cells"]):
+        return False
+    for place, wanted in complete["stages"].items():
+        stage = whole(folder / place) if (folder / place).is_dir() else None
+        if stage is None or any(stage.get(part) != key for part, key in wanted.items()):
+            return False
+    os.utime(folder / RUN)  # it is the latest run again
+    return True
+
+
+def _signature(spec: RunSpec, sequence: Sequence) -> str | None:
+    """Changes whenever a key could; it may change more often (a touched file), which costs seconds, not results."""
+    try:
+        id_, backbone = find_backbone(spec.backbone, fetch=False)
+        _, metric = find_metric(spec.metric or metric_for(id_, backbone))
+        dino = find_dino(spec.dino, fetch=False)[1] if spec.dino else None
+    except CatBenchError:
+        return None
+    folders = [keys.folder_digest(folder) for folder in (backbone, metric, dino, *_method_folders(spec)) if folder]
+    return keys.digest(
+        *(spec.model_dump(mode="json"), sequence.fingerprint, [concept.fingerprint for concept in sequence.concepts]),
+        *(
+            version("cat-bench"),
+            keys.LEARNING_VERSION,
+            keys.SAMPLING_VERSION,
+            keys.SCORING_VERSION,
+            default_threads(),
+            folders,
+        ),
+    )
+
+
+def _method_folders(spec: RunSpec) -> list[Path]:
+    """Where the code of this run's methods lies, this package's and others'; none of it is imported."""
+    modules = [entry.target.partition(":")[0] for entry in methods.entries() if entry.name in spec.methods]
+    own = "cat_bench.methods"
+    roots = {own if module.startswith(f"{own}.") else module.partition(".")[0] for module in modules}
+    found: list[Path] = []
+    for root in sorted(roots):
+        module = importlib.util.find_spec(root)
+        if module is not None and module.submodule_search_locations:
+            found += [Path(location) for location in module.submodule_search_locations]
+        elif module is not None and module.origin:
+            found.append(Path(module.origin))
+    return found

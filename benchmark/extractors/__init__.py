@@ -1,0 +1,1 @@
+"""The models that judge pictures: each turns them into unit vectors."""

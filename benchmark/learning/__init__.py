@@ -1,0 +1,1 @@
+"""The adapter that learns and the loop that trains it, for any domain."""

@@ -1,0 +1,215 @@
+"""The low-rank adapter that learns: peft's LoRA layers in the backbone's UNet, and what earlier concepts left there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from cat_bench.benchmark.backbones.backbone import Backbone
+from cat_bench.benchmark.errors import AdapterError
+from cat_bench.benchmark.learning import adapter_state
+from cat_bench.benchmark.learning.swap import Swap, module_swap, parameter_swap, swapped
+
+PEFT_NAME = "default"
+Mode = Literal["on", "off", "previous"]
+
+
+class LoraAdapter:
+    """A trainable adapter on a frozen past on the untouched backbone: W0 + past + scaling · B A.
+
+    Implements `cat_bench.methods.base.Adapter`. Outside of `use` the UNet's base weights are always W0 itself, so that
+    nothing can drift. Only one adapter at a time can be in a backbone; `close` takes it out again.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        rank: int,
+        alpha: float | None,
+        targets: tuple[str, ...],
+        generator: torch.Generator,
+        learns_token: bool = False,
+    ) -> None:
+        """`targets` are endings of linear layers' names, such as "to_q" or "attn2.to_k"; `alpha` None means `rank`.
+
+        `generator` (on the CPU) draws the first A. Raises AdapterError where a target fits no linear layer.
+        """
+        self.backbone = backbone
+        self.rank = rank
+        self.scaling = (rank if alpha is None else alpha) / rank
+        self.generator = generator
+        self.factors: list[dict[str, tuple[Tensor, Tensor]]] = []
+        self.dense: dict[str, Tensor] = {}
+        self.token: nn.Parameter | None = None
+        if learns_token:
+            self.token = nn.Parameter(torch.zeros(1, backbone.token_width, device=backbone.device))
+        self._sums: dict[str, Tensor] = {}  # the past's, computed on demand
+        self._entry: dict[str, Tensor] | None = None  # past + delta as this stage was entered
+        self._swaps: dict[tuple[Mode, torch.dtype | None], list[Swap]] = {}
+
+        unet = backbone.unet
+        if any(isinstance(module, LoraLayer) for module in unet.modules()):
+            raise AdapterError(f"backbone {backbone.id} already carries an adapter; close() it first")
+        self._base = _find(unet, targets)
+        self.names = tuple(self._base)
+        with torch.random.fork_rng(devices=[]):  # peft draws its A from the global stream; reset() draws ours
+            config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(self.names))
+            inject_adapter_in_model(config, unet, PEFT_NAME)
+        self.A: dict[str, nn.Parameter] = {}
+        self.B: dict[str, nn.Parameter] = {}
+        for name in self.names:
+            layer = unet.get_submodule(name)
+            assert isinstance(layer, LoraLayer)  # injected above
+            layer.scaling[PEFT_NAME] = self.scaling  # peft wants a whole alpha
+            for mine, theirs in ((self.A, layer.lora_A), (self.B, layer.lora_B)):
+                factor = theirs[PEFT_NAME].float()  # trained in fp32, whatever the base is held in
+                mine[name] = factor.get_parameter("weight")
+        self.reset()
+
+    def past(self, name: str) -> Tensor:
+        """ΔW (out, in) in fp32 carried in from earlier concepts: the dense part + Σ B_i A_i. Frozen; do not write."""
+        if name not in self._sums:
+            total = torch.zeros_like(self._base[name].weight, dtype=torch.float32)
+            if name in self.dense:
+                total += self.dense[name]
+            for factor in self.factors:
+                A, B = factor[name]
+                total += B @ A
+            self._sums[name] = total
+        return self._sums[name]
+
+    def delta(self, name: str) -> Tensor:
+        """What trains now, scaling · B A (out, in), differentiable."""
+        return self.scaling * (self.B[name] @ self.A[name])
+
+    @torch.no_grad()
+    def deltas(self) -> dict[str, Tensor]:
+        """Everything learned so far, past + delta (out, in) in fp32: what is folded into W0 to sample."""
+        return {name: self.past(name) + self.delta(name) for name in self.names}
+
+    def delta_norm(self) -> float:
+        """Frobenius norm, over all layers, of everything learned so far."""
+        return math.sqrt(sum(float(delta.square().sum()) for delta in self.deltas().values()))
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What an optimiser trains: A and B of each layer in module order, then the token if one is learned."""
+        weights = [factor[name] for name in self.names for factor in (self.A, self.B)]
+        return weights if self.token is None else [*weights, self.token]
+
+    @torch.no_grad()
+    def reset(self, A: Mapping[str, Tensor] | None = None) -> None:
+        """A fresh trainable adapter: B = 0; A as given, else as peft draws it (Kaiming uniform, a = √5).
+
+        A token that is learned becomes random again: normal, with the mean and the spread of the embedding table.
+        All draws are from `generator`.
+        """
+        for name in self.names:
+            own = self.A[name]
+            if A is None:
+                fresh = nn.init.kaiming_uniform_(torch.empty(own.shape), a=math.sqrt(5), generator=self.generator)
+            else:
+                fresh = A[name]
+            if fresh.shape != own.shape:
+                raise AdapterError(f"A of {name} must be {tuple(own.shape)}, not {tuple(fresh.shape)}")
+            own.copy_(fresh)
+            self.B[name].zero_()
+        if self.token is not None:
+            self.token.copy_(self.backbone.random_token(self.generator))
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """The trainable adapter joins the past as it is, and a fresh one takes its place."""
+        current = {name: (self.A[name].detach().clone(), self.scaling * self.B[name].detach()) for name in self.names}
+        self.set_past([*self.factors, current], self.dense)
+        self.reset()
+
+    @torch.no_grad()
+    def replace(self, dense: Mapping[str, Tensor]) -> None:
+        """The past becomes exactly `dense` (out, in) by layer, and a fresh trainable adapter takes its place."""
+        if set(dense) != set(self.names):
+            raise AdapterError("replace() needs one matrix for each adapted layer, and no others")
+        for name, base in self._base.items():
+            if dense[name].shape != base.weight.shape:
+                raise AdapterError(f"ΔW of {name} must be {tuple(base.weight.shape)}, not {tuple(dense[name].shape)}")
+        device = self.backbone.device
+        self.set_past([], {name: dense[name].detach().to(device, torch.float32, copy=True) for name in self.names})
+        self.reset()
+
+    def set_past(self, factors: list[dict[str, tuple[Tensor, Tensor]]], dense: dict[str, Tensor]) -> None:
+        """The past is these factors and this dense part, and everything computed from the former one is forgotten."""
+        self.factors, self.dense = factors, dense
+        self._sums, self._swaps = {}, {}
+
+    def enter(self, generator: torch.Generator) -> None:
+        """Begin a stage: take its `init` stream, and remember the state now as "previous"."""
+        self.generator = generator
+        self._entry = self.deltas()
+        self._swaps = {}
+
+    @contextmanager
+    def use(self, mode: Mode, dtype: torch.dtype | None = None) -> Iterator[None]:
+        """While it lasts the UNet is W0 + past + delta ("on"), W0 ("off"), or the state at this stage's entry.
+
+        `dtype` is what changed weights are cast to, for a caller that has cast all others.
+        """
+        key = (mode, dtype)
+        if key not in self._swaps:
+            self._swaps[key] = self._make_swaps(mode, dtype)
+        with swapped(self._swaps[key]):
+            yield
+
+    def _make_swaps(self, mode: Mode, dtype: torch.dtype | None) -> list[Swap]:
+        change: Mapping[str, Tensor] = {}
+        if mode == "on" and (self.factors or self.dense):
+            change = {name: self.past(name) for name in self.names}
+        elif mode == "previous":
+            if self._entry is None:
+                raise AdapterError('"previous" was asked for before a stage was entered')
+            change = self._entry
+        swaps = [
+            parameter_swap(self._base[name], "weight", folded(self._base[name], change[name], dtype)) for name in change
+        ]
+        if mode != "on":
+            swaps += [module_swap(self.backbone.unet, name, base) for name, base in self._base.items()]
+        return swaps
+
+    def close(self) -> None:
+        """Take the LoRA layers out of the UNet again: it is what it was before."""
+        for name, base in self._base.items():
+            table, child, _ = module_swap(self.backbone.unet, name, base)
+            table[child] = base
+        if hasattr(self.backbone.unet, "peft_config"):
+            del self.backbone.unet.peft_config
+
+    def state_dict(self, extra: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """What is carried to the next stage, flat (see adapter_state), for safetensors; `extra` is the method's own."""
+        return adapter_state.pack(self, extra or {})
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Become what `state_dict` described; returns the method's own. Raises AdapterError if it does not fit."""
+        return adapter_state.unpack(self, state)
+
+
+@torch.no_grad()
+def folded(layer: nn.Linear, delta: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """W0 + ΔW, added in fp32, given back in `dtype` (None: W0's)."""
+    return (layer.weight.float() + delta.to(layer.weight.device)).to(dtype or layer.weight.dtype)
+
+
+def _find(unet: nn.Module, targets: tuple[str, ...]) -> dict[str, nn.Linear]:
+    """The linear layers whose names end in one of the targets, in module order."""
+    linear = {name: module for name, module in unet.named_modules() if isinstance(module, nn.Linear)}
+    for target in targets:
+        if not any(f".{name}".endswith(f".{target}") for name in linear):
+            raise AdapterError(f"target {target!r} is the ending of no linear layer's name in the UNet")
+    found = {n: layer for n, layer in linear.items() if any(f".{n}".endswith(f".{target}") for target in targets)}
+    if not found:
+        raise AdapterError("an adapter needs at least one target layer")
+    return found

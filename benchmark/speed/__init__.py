@@ -1,1 +1,0 @@
-"""How fast learning and sampling are on this device, beside diffusers' own way."""

@@ -1,0 +1,1 @@
+"""The domain: how concepts are learned, sampled and scored with text-to-image models."""

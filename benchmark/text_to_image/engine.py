@@ -1,0 +1,188 @@
+"""The engine: a backbone, an adapter in it, and a metric model, on one device with fixed threads and kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+from torch import Tensor
+
+from cat_bench.benchmark.backbones.backbone import Backbone
+from cat_bench.benchmark.backbones.registry import kin
+from cat_bench.benchmark.errors import RunError
+from cat_bench.benchmark.extractors.clip import MetricModel
+from cat_bench.benchmark.extractors.dino import DinoModel
+from cat_bench.benchmark.learning.lora import LoraAdapter
+from cat_bench.benchmark.planning.engine import Pictures
+from cat_bench.benchmark.planning.events import Learning
+from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
+from cat_bench.benchmark.planning.seeds import generator, stream
+from cat_bench.benchmark.planning.spec import Economy, RunSpec
+from cat_bench.benchmark.store.files import write_bytes
+from cat_bench.benchmark.system.determinism import deterministic
+from cat_bench.benchmark.system.device import resolve_device, resolve_precision
+from cat_bench.benchmark.system.provenance import default_threads
+from cat_bench.benchmark.text_to_image.sampling import SamplerConfig, sample
+from cat_bench.benchmark.text_to_image.training import train
+from cat_bench.methods.base import Method
+
+
+class TorchEngine:
+    """A context manager: inside it PyTorch is deterministic and uses the run's number of threads."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        self.sampler = SamplerConfig(**spec.sampler.model_dump())
+        self.device = resolve_device(spec.device)
+        self.precision = resolve_precision(spec.precision, self.device)
+        self.threads = spec.threads or default_threads()
+        self._exit = ExitStack()
+        self.backbone = Backbone.load(spec.backbone, self.device, spec.weights)
+        self.metric = MetricModel.load(spec.metric or self.backbone.metric, self.device)
+        self.dino = DinoModel.load(spec.dino, self.device) if spec.dino else None
+        self.economy = spec.economy
+        if self.economy.channels_last:
+            self.backbone.unet.to(memory_format=torch.channels_last)
+        if self.economy.compile:
+            self.backbone.unet.compile_repeated_blocks()
+
+    def __enter__(self) -> TorchEngine:
+        self._exit.enter_context(deterministic(self.threads))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.close()
+
+    @property
+    def backbone_id(self) -> str:
+        return self.backbone.id
+
+    @property
+    def presets(self) -> str | None:
+        return kin(self.backbone.id, self.backbone.folder)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.backbone.fingerprint
+
+    @property
+    def metric_id(self) -> str:
+        return self.metric.id
+
+    @property
+    def metric_fingerprint(self) -> str:
+        return self.metric.fingerprint
+
+    @property
+    def dino_id(self) -> str | None:
+        return self.dino.id if self.dino else None
+
+    @property
+    def dino_fingerprint(self) -> str | None:
+        return self.dino.fingerprint if self.dino else None
+
+    @property
+    def resolution(self) -> int:
+        return self.backbone.resolution
+
+    def tokens(self, text: str) -> int:
+        found = (encoder.tokenizer(text, add_special_tokens=False) for encoder in self.backbone.text_encoders)
+        return max(len(ids["input_ids"]) for ids in found)
+
+    @property
+    def batch(self) -> int:
+        return self.sampler.batch
+
+    @property
+    def how(self) -> Mapping[str, Any]:
+        # Sums are split among CPU threads, so their number shows in the last bits; a GPU's do not depend on it.
+        threads = self.threads if self.device.type == "cpu" else None
+        usual = Economy().model_dump()
+        unusual = {key: value for key, value in self.economy.model_dump().items() if value != usual[key]}
+        weights = str(self.backbone.unet.dtype).removeprefix("torch.")
+        return {
+            "device": self.device.type,
+            "precision": self.precision,
+            "threads": threads,
+            "weights": weights,
+            **unusual,
+        }
+
+    def learn(self, cell: CellPlan, stage: StagePlan, target: Path) -> Generator[Learning, None, dict[str, Any]]:
+        assert stage.concept is not None
+        seed = cell.cell.seed
+        # A method should draw from the adapter's generator alone; if it does not, it still repeats itself.
+        torch.manual_seed(stream(seed, "init", stage.concept.id, "global"))
+        with closing(self._adapter(cell, generator(seed, "init", stage.concept.id))) as adapter:
+            method = self._method(cell, adapter, stage.previous)
+            tokens = self._tokens(method, stage, with_own=False)
+            steps = train(
+                *(self.backbone, adapter, method, stage.concept, cell.config, seed, self.precision),
+                token=tokens,
+                economy=self.economy,
+            )
+            for step in steps:
+                yield Learning(step.step, step.steps, step.loss)
+            content = save(adapter.state_dict(extra=method.state()))
+            write_bytes(target, content)
+            norm = sum(float(delta.double().square().sum()) for delta in adapter.deltas().values()) ** 0.5
+            trainable = sum(parameter.numel() for parameter in adapter.parameters())
+        return {"trainable_parameters": trainable, "bytes_carried": len(content), "delta_norm": norm}
+
+    def sample(
+        self, cell: CellPlan | None, stage: StagePlan, adapter: Path | None, start: int
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        deltas: Mapping[str, Tensor] | None = None
+        tokens: Mapping[str, Tensor] = {}
+        if cell is not None and adapter is not None:
+            with closing(self._adapter(cell, torch.Generator())) as loaded:
+                method = self._method(cell, loaded, adapter)
+                deltas, tokens = loaded.deltas(), self._tokens(method, stage, with_own=True)
+        items = stage.items[start:]
+        batches = sample(
+            *(self.backbone, deltas, [item.text for item in items], [item.seed for item in items], self.sampler),
+            token=tokens or None,
+            precision=self.precision,
+        )
+        for first, pictures in batches:
+            yield start + first, pictures
+
+    def embed(self, pictures: Pictures) -> NDArray[np.float32]:
+        return self.metric.images(pictures)
+
+    def embed_dino(self, pictures: Pictures) -> NDArray[np.float32]:
+        assert self.dino is not None
+        return self.dino.images(pictures)
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self.metric.texts(list(texts))
+
+    def _adapter(self, cell: CellPlan, init: torch.Generator) -> LoraAdapter:
+        config = cell.config
+        return LoraAdapter(self.backbone, config.rank, config.alpha, config.targets, init, cell.method.learns_token)
+
+    def _method(self, cell: CellPlan, adapter: LoraAdapter, state: Path | None) -> Method:
+        """The method as it was when `state` was written, and the adapter with it; fresh if there is none."""
+        method = cell.method(cell.config)
+        if state is not None:
+            try:
+                tensors = dict(sorted(load(state.read_bytes()).items()))  # safetensors' own order changes by chance
+            except (OSError, ValueError) as error:
+                raise RunError(f"{state} cannot be read: delete its folder and give the command again") from error
+            method.load(adapter.load_state_dict(tensors))
+        return method
+
+    def _tokens(self, method: Method, stage: StagePlan, *, with_own: bool) -> dict[str, Tensor]:
+        """Learned embeddings by trigger, of the concepts that have one."""
+        assert stage.concept is not None
+        known = (*stage.earlier, stage.concept) if with_own else stage.earlier
+        found = ((concept.trigger, method.token(concept)) for concept in known)
+        return {trigger: token for trigger, token in found if token is not None}

@@ -1,0 +1,1 @@
+"""For authors of methods: the contract check and the toy backbone it runs on."""

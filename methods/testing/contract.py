@@ -1,0 +1,165 @@
+"""Is a class a method the benchmark can run? `check_method(MyMethod)` says so, or what to mend, in about a second."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cat_bench.methods.base import Batch, Method, MethodError, Query
+from cat_bench.methods.testing.toy import SHAPE, ToyAdapter, ToyConcept, batches, learn, vector
+
+CONCEPTS = (ToyConcept("first", "zorvex"), ToyConcept("second", "plimba"), ToyConcept("third", "quonda"))
+QUICK = {"rank": 2, "steps": 4, "batch_size": 3}
+
+
+class MethodContractError(MethodError):
+    """What a method does that the benchmark cannot work with, and what it must do instead."""
+
+
+def check_method(cls: type[Method], overrides: Mapping[str, Any] | None = None) -> None:
+    """Run `cls` through three concepts on a toy backbone. Raises MethodContractError with one line on what is wrong.
+
+    overrides  settings to check it with, over small ones for rank, steps and batch size
+    """
+    try:
+        _declaration(cls)
+        config = cls.configure(overrides={**QUICK, **(overrides or {})})
+        _one_step(cls, config)
+        _whole_sequence(cls, config)
+    except MethodContractError as error:
+        raise MethodContractError(f"{getattr(cls, '__name__', cls)}: {error}") from error.__cause__
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise MethodContractError(message)
+
+
+def _declaration(cls: type[Method]) -> None:
+    _require(isinstance(cls, type) and issubclass(cls, Method), "derive it from cat_bench.methods.base.Method")
+    _require("name" in vars(cls), 'has no name; put @register("its-name") above the class')
+    _require(bool(vars(cls).get("title")), "has no title of its own; set the class attribute: tables show it")
+    _require(
+        bool(cls.source), "has no source; set the class attribute: who proposed it, with an arXiv id if it has one"
+    )
+    _require(issubclass(cls.Config, Method.Config), "derive its Config from Method.Config")
+    rules = cls.Config.model_config
+    _require(
+        bool(rules.get("frozen")) and rules.get("extra") == "forbid", "its Config must stay frozen, extra='forbid'"
+    )
+    required = [key for key, field in cls.Config.model_fields.items() if field.is_required()]
+    _require(not required, f"setting {required[:1]} has no default; every setting needs one")
+    for preset in cls.presets:
+        try:
+            cls.configure(preset)
+        except MethodError as error:
+            raise MethodContractError(f"preset {preset!r}: {error}") from error
+
+
+def _one_step(cls: type[Method], config: Method.Config) -> None:
+    concept = CONCEPTS[0]
+    method, adapter = _build(cls, config)
+    method.begin(concept, adapter)
+    for name in adapter.names:
+        _require(not adapter.delta(name).any(), "begin() of the first concept must leave the model as it is: B = 0")
+    batch, noisy = next(batches(method, concept))
+    queries = method.queries(batch)
+    _require(isinstance(queries, dict) and len(queries) > 0, "queries() must return a dict with at least one Query")
+    for key, query in queries.items():
+        _require(isinstance(query, Query), f"queries()[{key!r}] must be a Query, not {type(query).__name__}")
+        _require(
+            len(query.prompt) == len(batch.prompt) and not isinstance(query.prompt, str),
+            f"queries()[{key!r}] must have one prompt for each of the {len(batch.prompt)} items of the batch",
+        )
+        _require(query.adapter in ("on", "off", "previous"), f"queries()[{key!r}].adapter: no {query.adapter!r}")
+    _require(any(q.adapter == "on" for q in queries.values()), "no query has adapter 'on': nothing could be learned")
+    answers = {key: adapter.predict(query, noisy, concept.trigger) for key, query in queries.items()}
+    target = batch.target.clone()
+    try:
+        loss = method.loss(batch, MappingProxyType(answers), adapter)
+    except KeyError as error:
+        raise MethodContractError(f"loss() reads the prediction {error}, which queries() does not ask for") from error
+    _require(
+        isinstance(loss, Tensor) and loss.shape == (), f"loss() must return one number, a 0-d tensor: {loss!r:.60}"
+    )
+    _require(bool(torch.isfinite(loss)), f"loss() is {loss.item()} at the very first step")
+    _require(torch.equal(target, batch.target), "loss() changes batch.target in place")
+    _require(loss.requires_grad, "loss() has no gradient: is it detached, or under no_grad?")
+    loss.backward()  # type: ignore[no-untyped-call]
+    moved = any(p.grad is not None and bool(p.grad.any()) for p in adapter.B.values())
+    _require(moved, "loss() has no gradient for B at the first step: the adapter would never leave zero")
+    one = Batch(vector("one", 1, *SHAPE), batch.prompt[:1], batch.prompt_without_trigger[:1], 1)
+    _require(all(len(q.prompt) == 1 for q in method.queries(one).values()), "queries() must follow the batch's length")
+
+
+def _whole_sequence(cls: type[Method], config: Method.Config) -> None:
+    torch.manual_seed(1)
+    method, adapter = _build(cls, config)
+    pristine = {name: weight.clone() for name, weight in adapter.base.items()}
+    stages: list[dict[str, Tensor]] = []
+    for stage, concept in enumerate(CONCEPTS):
+        learn(method, concept, adapter, seed=stage)
+        stages.append(adapter.deltas())
+        _require(
+            all(bool(torch.isfinite(delta).all()) for delta in stages[-1].values()),
+            f"after concept {stage + 1} some weights are not finite",
+        )
+        _require(
+            any(bool(delta.any()) for delta in stages[-1].values()) or adapter.token is not None,
+            f"after concept {stage + 1} the model is the bare backbone again: end() must keep what was learned",
+        )
+        learned = method.token(concept)
+        if cls.learns_token:
+            _require(
+                learned is not None and adapter.token is not None and learned.shape == adapter.token.shape,
+                "learns_token: token(concept) must give what was learned, (1, d); copy adapter.token first in end()",
+            )
+    _require(
+        all(torch.equal(weight, adapter.base[name]) for name, weight in pristine.items()), "changes the backbone itself"
+    )
+    _resumes(cls, config, stages, method)
+
+
+def _resumes(cls: type[Method], config: Method.Config, expected: list[dict[str, Tensor]], whole: Method) -> None:
+    """The same stages, each by a new instance that has only the stored tensors of the one before."""
+    stored: dict[str, Tensor] = {}
+    extra: dict[str, Tensor] = {}
+    method, adapter = _build(cls, config)
+    for stage, concept in enumerate(CONCEPTS):
+        torch.manual_seed(100 + stage)
+        method, adapter = _build(cls, config)
+        if stage:
+            adapter.load_state_dict(stored)
+            method.load(extra)
+        learn(method, concept, adapter, seed=stage)
+        same = all(torch.equal(delta, expected[stage][name]) for name, delta in adapter.deltas().items())
+        _require(
+            same or stage > 0,
+            "two runs from the same seed differ: draw random numbers from adapter.generator only",
+        )
+        _require(
+            same,
+            f"concept {stage + 1} differs when the run is resumed before it: state() and load() must carry all that "
+            "is kept between concepts, and random numbers must come from adapter.generator only",
+        )
+        stored, extra = adapter.state_dict(), _stored(method.state())
+    for concept in CONCEPTS:
+        one, other = whole.token(concept), method.token(concept)
+        _require(
+            (one is None) == (other is None) and (one is None or other is None or torch.equal(one, other)),
+            f"token() of concept {concept.id!r} is lost on resume: state() and load() must carry it",
+        )
+
+
+def _build(cls: type[Method], config: Method.Config) -> tuple[Method, ToyAdapter]:
+    return cls(config), ToyAdapter(config, cls.learns_token)
+
+
+def _stored(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a file would give back: plain copies, no sharing with the instance that wrote them."""
+    for key, value in state.items():
+        ok = isinstance(key, str) and isinstance(value, Tensor) and not value.requires_grad
+        _require(ok, f"state()[{key!r}] must be a detached tensor: {type(value).__name__}")
+    return {key: value.clone().contiguous() for key, value in state.items()}

@@ -1,0 +1,214 @@
+"""The declared figures: one number a cell, read off R[t, k], the last stage's preservation scores, or the cost
+records.
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import pandas as pd
+
+from cat_bench.results.measures import matrices
+from cat_bench.results.measures.kinds import KINDS, LOPEZ
+from cat_bench.results.measures.metrics import ARROW, METRICS, Direction, metric
+from cat_bench.results.measures.scores import ALL
+
+Role = Literal["method", "floor", "ceiling"]
+Outcome = tuple[float, str | None]  # value (NaN if missing) and why it is missing
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a figure is computed for: one cell, or the floor, or the ceiling.
+
+    scores: its rows of the long table, for a cell together with the base model's as stage 0. concepts: in the order in
+    which they were learned. infos: stage.json of each stage, or the base model's alone.
+    """
+
+    role: Role
+    scores: pd.DataFrame
+    concepts: tuple[str, ...]
+    infos: Sequence[Mapping[str, Any]] = ()
+
+    @cached_property
+    def mean(self) -> pd.Series:
+        """Mean value per (metric, stage, concept)."""
+        return matrices.means(self.scores)
+
+    @property
+    def last(self) -> int:
+        """The stage that the final scores are read at."""
+        return len(self.concepts) if self.role == "method" else 0
+
+    def matrix(self, name: str) -> pd.DataFrame:
+        """R[t, k] with stage 0. Floor and ceiling do not learn: only their stage 0 is filled."""
+        return matrices.matrix_of_means(self.mean, name, self.concepts)
+
+    def final(self, name: str, stratum: str) -> float:
+        """Score of a stratum after the last stage, NaN if there is none."""
+        return float(self.mean.get((name, self.last, stratum), NAN))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One declared figure of the summary. unit is printed behind the column's name, the value is in that unit."""
+
+    id: str
+    title: str
+    short: str
+    group: str
+    direction: Direction | None
+    formula: str
+    source: str
+    compute: Callable[[Subject], Outcome]
+    digits: int = 3
+    unit: str = ""
+
+    @property
+    def arrow(self) -> str:
+        """↑, ↓, or nothing where neither way is better."""
+        return ARROW.get(self.direction or "", "")
+
+    @property
+    def label(self) -> str:
+        """Column head: short name, unit, arrow."""
+        return " ".join(part for part in (self.short, self.unit and f"[{self.unit}]", self.arrow) if part)
+
+
+def _why(subject: Subject, name: str) -> str:
+    rows = subject.scores[(subject.scores["metric"] == name) & subject.scores["reason"].notna()]
+    return str(rows["reason"].iloc[0]) if len(rows) else f"no {name} scores"
+
+
+def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
+    kind, measured = KINDS[kind_id], metric(name)
+
+    def compute(subject: Subject) -> Outcome:
+        R = subject.matrix(name).to_numpy()
+        if subject.role != "method":
+            value = float(R[0].mean()) if kind.still and R[0].size else NAN
+            nothing = _why(subject, name) if kind.still else "nothing is learned"
+            return value, None if math.isfinite(value) else nothing
+        if len(R) < 2:
+            return NAN, "no stage was finished"
+        value = kind.compute(R[1:])
+        if math.isfinite(value):
+            return value, None
+        return NAN, "needs two concepts or more" if len(R) == 2 and not kind.still else _why(subject, name)
+
+    named = kind_id in ("a_mmd", "f_mmd")
+    return Figure(
+        id=kind_id if named else f"{name}_{kind_id}",
+        title=f"{measured.title}: {kind.title}",
+        short="diversity" if name == "diversity" else kind.short,
+        group=group,
+        direction=kind.direction,
+        formula=f"{kind.formula}, R of {name}",
+        source=kind.source,
+        compute=compute,
+        digits=measured.digits,
+    )
+
+
+def _fwt(name: str, group: str) -> Figure:
+    def compute(subject: Subject) -> Outcome:
+        R = subject.matrix(name).to_numpy()
+        if subject.role != "method":
+            return NAN, "nothing is learned"
+        value = matrices.fwt(R[1:], R[0]) if len(R) > 2 else NAN
+        return value, None if math.isfinite(value) else "concepts were not sampled before they were learned"
+
+    formula = f"1/(T−1) Σ_{{k≥2}} (R[k−1,k] − R[0,k]), R of {name}"
+    title = f"{metric(name).title}: forward transfer"
+    return Figure(f"{name}_fwt", title, "FWT", group, "higher", formula, LOPEZ, compute)
+
+
+def _of_stratum(name: str, stratum: str) -> Figure:
+    def compute(subject: Subject) -> Outcome:
+        value = subject.final(name, stratum)
+        return value, None if math.isfinite(value) else _why(subject, name)
+
+    measured = metric(name)
+    every = stratum == ALL
+    return Figure(
+        id=name if every else f"{name}_{stratum}",
+        title=f"{measured.title}: {'all prompts' if every else f'stratum {stratum}'}",
+        short={"kps": "KPS", "kps_cos": "raw cosine"}[name] if every else stratum,
+        group="preservation",
+        direction=measured.direction,
+        formula=f"{measured.formula}, after the last stage",
+        source=measured.source,
+        compute=compute,
+        digits=measured.digits,
+    )
+
+
+def _cost(key: str, title: str, short: str, unit: str, scale: float, how: str, digits: int) -> Figure:
+    reductions: dict[str, Callable[[list[float]], float]] = {"sum": math.fsum, "max": max, "last": lambda v: v[-1]}
+
+    def compute(subject: Subject) -> Outcome:
+        if subject.role == "ceiling":
+            return NAN, "real images cost nothing"
+        found = [info.get("seconds", {}).get(key) if unit == "s" else info.get(key) for info in subject.infos]
+        values = [float(v) for v in found if v is not None]
+        if not values or len(values) < len(found):
+            return NAN, "not recorded"
+        return reductions[how](values) / scale, None
+
+    name = f"seconds_{key}" if unit == "s" else key
+    formula = {"sum": "sum over the stages", "max": "maximum over the stages", "last": "at the last stage"}[how]
+    return Figure(name, title, short, "cost", "lower", formula, "stage.json", compute, digits, unit)
+
+
+def figures(strata: Sequence[str] = (), measured: Collection[str] = ()) -> tuple[Figure, ...]:
+    """Every declared figure, in the order of the tables.
+
+    strata: the preservation strata that the run has, without "all". measured: the metrics it has scores of; an optional
+    metric has figures only if it is among them.
+    """
+    there = [m for m in METRICS.values() if not m.optional or m.id in measured]
+    contested = [m for m in there if m.contested]
+    others = ("forgetting_continual_lora", "forgetting_mammoth", "forgetting_avalanche")
+    declared = (
+        *(_of_matrix(m.id, kind, m.group) for m in there for kind in m.kinds),
+        _of_stratum("kps", ALL),
+        *(_of_stratum("kps", stratum) for stratum in strata),
+        _of_stratum("kps_cos", ALL),
+        _cost("train", "Training time of all stages", "training", "s", 1.0, "sum", 1),
+        _cost("sample", "Sampling time of all stages", "sampling", "s", 1.0, "sum", 1),
+        _cost("score", "Scoring time of all stages", "scoring", "s", 1.0, "sum", 1),
+        _cost("peak_memory_bytes", "Peak memory of training", "peak memory", "MB", 1e6, "max", 0),
+        _cost("trainable_parameters", "Trainable parameters of a stage", "trainable", "thousand", 1e3, "max", 1),
+        _cost("bytes_carried", "Bytes carried to the next concept", "carried", "MB", 1e6, "last", 2),
+        *(_of_matrix(m.id, kind, f"other_{m.group}") for m in contested for kind in others),
+        *(_fwt(m.id, f"other_{m.group}") for m in contested),
+    )
+    order = list(GROUPS)
+    return tuple(sorted(declared, key=lambda figure: order.index(figure.group)))
+
+
+GROUPS: dict[str, str] = {
+    "accuracy": "Concept accuracy: is it the right one?",
+    "fidelity": "CLIP-I: how like the references?",
+    "fidelity_dino": "DINO-I: how like the references, seen by another model?",
+    "alignment": "CLIP-T: does the image follow the prompt?",
+    "distribution": "Distribution of the images",
+    "preservation": "Knowledge preservation (KPS) after the last stage",
+    "cost": "Cost of a cell",
+    "other_accuracy": "Concept accuracy by other definitions of forgetting",
+    "other_fidelity": "CLIP-I by other definitions of forgetting",
+    "other_fidelity_dino": "DINO-I by other definitions of forgetting",
+}
+HEADLINE: tuple[str, ...] = (
+    "concept_accuracy_average",
+    "concept_accuracy_forgetting",
+    "clip_i_average",
+    "clip_i_plasticity",
+    "clip_i_forgetting",
+    "clip_t_average",
+    "kps",
+    "seconds_train",
+)

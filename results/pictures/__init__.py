@@ -1,0 +1,1 @@
+"""Plots and grids of pictures."""

@@ -1,0 +1,85 @@
+"""R[t, k] of all cells of a run as arrays, ready for plots: by stage, since learned, or by turn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cat_bench.results.records.run_folder import Run
+from cat_bench.results.tables.summary import subject
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """R[t, k] of every cell of a run for one metric: per method (cells, stages 0..T, concepts in the run's order)."""
+
+    name: str
+    values: dict[str, Array]
+    turns: dict[str, Array]  # per method (cells, concepts): the stage at which each concept was learned, NaN if never
+    floor: Array
+    ceiling: Array
+
+    @classmethod
+    def of(cls, run: Run, name: str) -> "Curves":
+        """Collects the matrices of every cell that has a stage, whole or not."""
+        values, turns = {}, {}
+        for method in run.methods:
+            cells = [subject(run, cell) for cell in run.of(method) if cell.stages]
+            if not cells:
+                continue
+            tables = []
+            for s in cells:
+                table = s.mean.loc[[name]].unstack("concept") if name in s.mean.index.get_level_values(0) else None
+                grid = np.full((len(run.concepts) + 1, len(run.concepts)), np.nan)
+                if table is not None:
+                    table = table.droplevel("metric").reindex(range(len(grid)), columns=list(run.concepts))
+                    grid = table.to_numpy(dtype=np.float64)
+                tables.append(grid)
+            values[method] = np.stack(tables)
+            order = [[s.concepts.index(c) + 1.0 if c in s.concepts else np.nan for c in run.concepts] for s in cells]
+            turns[method] = np.array(order)
+        return cls(name, values, turns, _row(run, name, "floor"), _row(run, name, "ceiling"))
+
+    @property
+    def turn(self) -> Array:
+        """The stage at which each concept is learned, where all cells agree; 0 for one that no cell reached."""
+        return np.asarray(np.nanmax(np.concatenate(list(self.turns.values())), axis=0, initial=0))
+
+    @property
+    def one_order(self) -> bool:
+        """Whether every cell learns each concept at the same stage."""
+        stacked = np.concatenate(list(self.turns.values()))
+        return bool((np.isnan(stacked) | (stacked == self.turn)).all())
+
+
+def _row(run: Run, name: str, which: str) -> Array:
+    rows = run.floor() if which == "floor" else run.ceiling()
+    means = rows[rows["metric"] == name].groupby("concept")["value"].mean()
+    return means.reindex(list(run.concepts)).to_numpy(dtype=np.float64)
+
+
+def mean_std(values: Array) -> tuple[Array, Array]:
+    """Mean and sample standard deviation over the first axis, NaN where there is no value, spread zero for one."""
+    n = np.isfinite(values).sum(axis=0)
+    total = np.nansum(values, axis=0)
+    mean = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    squares = np.nansum((values - mean) ** 2, axis=0)
+    return mean, np.sqrt(np.where(n > 1, squares / np.maximum(n - 1, 1), 0.0))
+
+
+def since(values: Array, turns: Array) -> Array:
+    """(cells, T + 1) by stage → (cells, T) by stages since each cell learned the concept."""
+    out = np.full((values.shape[0], values.shape[1] - 1), np.nan)
+    for row, (line, turn) in enumerate(zip(values, turns, strict=True)):
+        if np.isfinite(turn):
+            tail = line[int(turn) :]
+            out[row, : len(tail)] = tail
+    return out
+
+
+def by_turn(values: Array, turns: Array) -> Array:
+    """Columns of (cells, stages, concepts) put into the order in which each cell learned them."""
+    order = np.argsort(np.where(np.isfinite(turns), turns, np.inf), axis=1, kind="stable")
+    return np.take_along_axis(values, order[:, None, :], axis=2)

@@ -1,0 +1,169 @@
+"""Grids of pictures: what each method draws of each concept, stage by stage, and all methods side by side at the end.
+
+Every tile of a grid comes from the same prompt and the same noise. Small pictures are enlarged without smoothing, so
+that a person sees the pixels that were scored.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from cat_bench.results.records.long_table import write_atomically
+from cat_bench.results.records.run_folder import Cell, Run
+
+TILE = 128  # aimed-at side of a tile in pixels
+GAP = 6
+PAPER, TEXT, WEAK, EMPTY, FRAME = "#ffffff", "#1b1f24", "#6e7781", "#f0f2f4", "#d55e00"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One finished grid. `description` is its text alternative."""
+
+    name: str
+    title: str
+    description: str
+    image: Image.Image
+
+    def png(self) -> bytes:
+        """The grid as PNG bytes."""
+        buffer = io.BytesIO()
+        self.image.save(buffer, format="PNG", compress_level=6)
+        return buffer.getvalue()
+
+    def write(self, folder: Path) -> Path:
+        """Writes `<name>.png` into the folder."""
+        path = folder / f"{self.name}.png"
+        write_atomically(path, self.png())
+        return path
+
+    def data_uri(self) -> str:
+        """The grid as a data URI for a page: the exact PNG if that is small, a JPEG for photographs of many tiles."""
+        content, kind = self.png(), "png"
+        if len(content) > 1_500_000:
+            buffer = io.BytesIO()
+            self.image.save(buffer, format="JPEG", quality=88)
+            content, kind = buffer.getvalue(), "jpeg"
+        return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a grid, or the word that stands in its place. framed: it is the concept that was just learned."""
+
+    path: Path | None
+    word: str = "not drawn"
+    framed: bool = False
+
+
+def method_grid(run: Run, cell: Cell, prompt: int = 0, image: int = 0) -> Grid:
+    """Rows: references, base model, then each stage of the cell; columns: concepts in the order of learning."""
+    learned = [s.concept for s in cell.stages]
+    concepts = [*learned, *(c for c in run.concepts if c not in learned)]
+    rows = {
+        "reference": [Tile(run.reference(c), "no image") for c in concepts],
+        "base": [Tile(run.base_image(c, prompt, image), "no image") for c in concepts],
+    }
+    for stage in cell.stages:
+        rows[f"stage {stage.number}\n{stage.concept}"] = [
+            Tile(
+                stage.image(c, prompt, image),
+                "not learned yet" if c not in learned[: stage.number] else "no image",
+                framed=c == stage.concept,
+            )
+            for c in concepts
+        ]
+    if not run.complete(cell):
+        rows[f"then\n{cell.status}"] = [Tile(None, cell.status) for _ in concepts]
+    title = f"{cell.method}: after each stage (rows) each concept (columns)"
+    text = f"{cell.name}; prompt {prompt}, image {image}, the same noise in all rows. Framed: the concept just learned."
+    return Grid(f"grid-{cell.method}", title, text, compose(rows, concepts, cell.method))
+
+
+def comparison_grid(run: Run, order: int, seed: int, prompt: int = 0, image: int = 0) -> Grid:
+    """Rows: references, base model, each method after its last stage; columns: concepts of the sequence."""
+    concepts = run.concepts
+    rows = {
+        "reference": [Tile(run.reference(c), "no image") for c in concepts],
+        "base": [Tile(run.base_image(c, prompt, image), "no image") for c in concepts],
+    }
+    for cell in run.cells:
+        if (cell.order, cell.seed) == (order, seed):
+            last = cell.stages[-1] if run.complete(cell) else None
+            missing = "no image" if last else cell.status
+            rows[cell.method] = [Tile(last.image(c, prompt, image) if last else None, missing) for c in concepts]
+    title = "All methods after the last stage, beside the references"
+    text = f"Order {order}, seed {seed}; prompt {prompt}, image {image}, the same noise in all rows but the first."
+    return Grid("grid-comparison", title, text, compose(rows, concepts, "after the last stage"))
+
+
+def compose(rows: dict[str, list[Tile]], columns: Sequence[str], corner: str) -> Image.Image:
+    """Lays tiles out under column heads and beside row names. Unreadable pictures become a word, like missing ones."""
+    side = next((s for line in rows.values() for t in line if t.path and (s := _side(t.path))), TILE)
+    font, small, bold = _font("DejaVuSans", 15), _font("DejaVuSans", 12), _font("DejaVuSans-Bold", 15)
+    probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    left = int(max(probe.multiline_textbbox((0, 0), name, font=font)[2] for name in (*rows, corner))) + 24
+    top = 36
+    width, height = left + len(columns) * (side + GAP) + GAP, top + len(rows) * (side + GAP) + GAP
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((12, top // 2), corner, font=bold, fill=TEXT, anchor="lm")
+    for k, name in enumerate(columns):
+        middle = left + GAP + k * (side + GAP) + side // 2
+        draw.text((middle, top // 2), _fit(draw, name, bold, side), font=bold, fill=TEXT, anchor="mm")
+    for r, (name, line) in enumerate(rows.items()):
+        y = top + GAP + r * (side + GAP)
+        head, _, rest = name.partition("\n")
+        half = 8 * (rest.count("\n") + 1) if rest else 0  # of what stands below the first line
+        draw.text((12, y + side // 2 - half - 2 * bool(rest)), head, font=font, fill=TEXT, anchor="lm")
+        draw.text((12, y + side // 2 + 10), rest, font=small, fill=WEAK, anchor="lm")
+        for k, tile in enumerate(line):
+            x = left + GAP + k * (side + GAP)
+            picture = _load(tile.path, side) if tile.path else None
+            if picture is not None:
+                sheet.paste(picture, (x, y))
+            else:
+                draw.rectangle((x, y, x + side - 1, y + side - 1), fill=EMPTY)
+                word = tile.word if tile.path is None else "unreadable"
+                lines = word.replace(" ", "\n", 1) if draw.textlength(word, font=small) > side - 8 else word
+                draw.multiline_text(
+                    (x + side / 2, y + side / 2), lines, font=small, fill=WEAK, anchor="mm", align="center"
+                )
+            if tile.framed:
+                draw.rectangle((x - 3, y - 3, x + side + 2, y + side + 2), outline=FRAME, width=3)
+    return sheet
+
+
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", size)
+
+
+def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    while len(text) > 1 and draw.textlength(text, font=font) > width:
+        text = text.rstrip("…")[:-1] + "…"
+    return text
+
+
+def _side(path: Path) -> int | None:
+    """Side of a tile: a whole multiple of a small picture's, TILE for a large one; None if unreadable."""
+    try:
+        with Image.open(path) as picture:
+            longest = max(picture.size)
+    except (OSError, UnidentifiedImageError):
+        return None
+    return longest * max(1, round(TILE / longest)) if longest <= TILE else TILE
+
+
+def _load(path: Path, side: int) -> Image.Image | None:
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, UnidentifiedImageError):
+        return None
+    filters = Image.Resampling
+    return picture.resize((side, side), filters.NEAREST if max(picture.size) <= side else filters.LANCZOS)

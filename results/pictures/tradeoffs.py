@@ -1,0 +1,150 @@
+"""Plots of one figure against another, of preservation by stage, and of cost."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cat_bench.results.measures.metrics import metric
+from cat_bench.results.measures.scores import ALL
+from cat_bench.results.pictures.plots import CEILING, FLOOR, bounds, legend, lines
+from cat_bench.results.pictures.style import FAINT, Plot, looks, styled
+from cat_bench.results.records.run_folder import Run
+from cat_bench.results.tables.summary import Summary, drawn, strata, subject
+
+
+def plasticity_forgetting(run: Run, summary: Summary) -> Plot:
+    """Concept accuracy and fidelity: forgetting to the right, plasticity upwards; the best corner is top left."""
+    with styled():
+        names = drawn(run)
+        figure = Figure(figsize=(4.6 * len(names), 4.2), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
+            _scatter(axes, run, summary, f"{name}_forgetting", f"{name}_plasticity")
+            axes.set_title(metric(name).short)
+            axes.set_title("↖ better", loc="right", color=FAINT, fontweight="normal", fontsize=9)
+            axes.set_xlabel("forgetting ↓")
+            axes.set_ylabel("plasticity ↑")
+        legend(figure, looks(run.methods), joined=False)
+        text = (
+            "Each point is a method, bars are one standard deviation over cells. Top left learns all, forgets nothing."
+        )
+        return Plot.of("plasticity-forgetting", "Plasticity against forgetting", text, figure)
+
+
+def preservation_fidelity(run: Run, summary: Summary) -> Plot:
+    """KPS upwards against concept accuracy and fidelity after the last stage; the best corner is top right."""
+    with styled():
+        names = drawn(run)
+        figure = Figure(figsize=(4.6 * len(names), 4.2), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
+            _scatter(axes, run, summary, f"{name}_average", "kps")
+            axes.set_title(metric(name).short)
+            axes.set_title("better ↗", loc="right", color=FAINT, fontweight="normal", fontsize=9)
+            axes.set_xlabel("average after the last stage ↑")
+            axes.set_ylabel("KPS ↑")
+        legend(figure, looks(run.methods), joined=False)
+        text = (
+            "What is left of the base model's knowledge against how well all concepts are drawn after the last stage."
+        )
+        return Plot.of("kps-fidelity", "Knowledge preservation against fidelity", text, figure)
+
+
+def preservation_curves(run: Run) -> Plot | None:
+    """KPS by stage, one panel a stratum and one for all; None if nothing was measured."""
+    names = (*strata(run), ALL)
+    if len(names) == 1:
+        return None
+    methods = {m: [subject(run, cell) for cell in run.of(m) if cell.stages] for m in run.methods}
+    stages, styles = range(1, len(run.concepts) + 1), looks(run.methods)
+    with styled():
+        figure = Figure(figsize=(max(2.35 * len(names), 7.2), 3.3), layout="constrained")
+        for axes, stratum in zip(figure.subplots(1, len(names), sharey=True), names, strict=True):
+            values = {
+                method: np.array([[s.mean.get(("kps", t, stratum), np.nan) for t in stages] for s in subjects])
+                for method, subjects in methods.items()
+                if subjects
+            }
+            lines(axes, np.array(stages, dtype=np.float64), values, styles, 0.0, 1.0)
+            bounds(axes, _kps(run.floor(), stratum), _kps(run.ceiling(), stratum))
+            axes.set_title("all strata" if stratum == ALL else stratum)
+            axes.set_xticks(stages)
+            axes.set_xlabel("after stage")
+            axes.set_ylabel("KPS ↑" if stratum == names[0] else "")
+        legend(figure, styles, "ceiling: nothing changed")
+        text = "How alike the adapted and the base model's images stay. Dotted: two unrelated base images."
+        return Plot.of("kps", "Knowledge preservation by stage", text, figure)
+
+
+def cost(summary: Summary) -> Plot | None:
+    """Seconds of training, sampling and scoring a cell, stacked, one bar a method; None if no time was recorded."""
+    rows = [row for row in summary.methods if row.values["seconds_train"].mean is not None]
+    if not rows:
+        return None
+    parts = {"seconds_train": "#274c77", "seconds_sample": "#6096ba", "seconds_score": "#a3cef1"}
+    with styled():
+        figure = Figure(figsize=(7.6, 0.42 * len(rows) + 1.25), layout="constrained")
+        axes = figure.subplots()
+        y, left = np.arange(len(rows)), np.zeros(len(rows))
+        for name, color in parts.items():
+            width = np.array([row.values[name].mean or 0.0 for row in rows])
+            bar: dict[str, Any] = {"height": 0.62, "edgecolor": "white", "linewidth": 0.6}
+            axes.barh(y, width, left=left, color=color, label=summary.figure(name).short, **bar)
+            left += width
+        for position, total in enumerate(left.tolist()):
+            axes.text(total, position, f" {total:,.0f} s", va="center", fontsize=9)
+        axes.set_yticks(y, [row.name for row in rows])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set_xlim(0, max(float(left.max()), 1e-9) * 1.12)
+        axes.set_xlabel("seconds a cell (mean)")
+        figure.legend(loc="outside lower center", ncols=3)
+        text = "Time of one cell through the whole sequence. Work taken over from another run counts as if done here."
+        return Plot.of("cost", "Cost", text, figure)
+
+
+def _kps(rows: pd.DataFrame, stratum: str) -> float:
+    return float(rows.loc[(rows["metric"] == "kps") & (rows["concept"] == stratum), "value"].mean())
+
+
+def _scatter(axes: Axes, run: Run, summary: Summary, x: str, y: str) -> None:
+    """Points of the methods with bars of one standard deviation; floor and ceiling as lines where they are in sight."""
+    styles = looks(run.methods)
+    bars: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2.5, "zorder": 3}
+    for row in summary.methods:
+        a, b = row.values[x], row.values[y]
+        if a.mean is not None and b.mean is not None:
+            s = styles[row.name]
+            dot: dict[str, Any] = {"color": s.color, "marker": s.marker, "markersize": 9, "markeredgecolor": "white"}
+            axes.errorbar(a.mean, b.mean, xerr=a.std, yerr=b.std, linestyle="none", **dot, **bars)
+    axes.margins(0.10)
+    if y.startswith("concept_accuracy"):  # equal accuracies must not look far apart
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, high - 0.2), high if high - low > 0.2 else min(high, 1.03))
+    for row, style in ((summary.rows[0], FLOOR), (summary.rows[-1], CEILING)):
+        _bound(axes, row.values[x].mean, row.role, style, vertical=True)
+        _bound(axes, row.values[y].mean, row.role, style, vertical=False)
+
+
+def _bound(axes: Axes, value: float | None, role: str, style: dict[str, Any], *, vertical: bool) -> None:
+    """A line at floor or ceiling if it lies near the points; else a note where it is, so that they keep their room."""
+    if value is None:
+        return
+    low, high = axes.get_xlim() if vertical else axes.get_ylim()
+    span = high - low
+    if low - 0.5 * span <= value <= high + 0.5 * span:
+        room = (min(low, value - 0.04 * span), max(high, value + 0.04 * span))
+        if vertical:
+            axes.axvline(value, zorder=1, **style)
+            axes.set_xlim(room)
+        else:
+            axes.axhline(value, zorder=1, **style)
+            axes.set_ylim(room)
+        return
+    spots = {(True, True): (0.01, "left", "← "), (True, False): (0.99, "right", "→ ")}
+    spots |= {(False, True): (0.5, "center", "↓ "), (False, False): (0.5, "center", "↑ ")}
+    where, align, arrow = spots[vertical, value < low]
+    at_top = not vertical and value > high
+    spot: dict[str, Any] = {"transform": axes.transAxes, "ha": align, "va": "top" if at_top else "bottom"}
+    axes.text(where, 0.99 if at_top else 0.01, f"{arrow}{role} {value:.2f}", color=FAINT, fontsize=8.5, **spot)

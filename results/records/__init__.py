@@ -1,0 +1,1 @@
+"""What a run has left: the long table of scores, and its folder as it lies on disk."""

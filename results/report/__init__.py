@@ -1,0 +1,1 @@
+"""Everything a run has to say, in one folder and one page."""

@@ -1,0 +1,127 @@
+"""What a run says beyond its tables: verdicts in words, lists of what is missing, the size of the change,
+provenance.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from cat_bench.results.records.run_folder import Run
+from cat_bench.results.tables.formats import MISSING, Entry, Table, text_of
+from cat_bench.results.tables.summary import Summary
+
+_QUESTIONS = {
+    "concept_accuracy_average": "Draws the right concept most often at the end",
+    "clip_i_average": "Is most like the references at the end",
+    "clip_i_plasticity": "Learns best when it is a concept's turn",
+    "clip_i_forgetting": "Forgets least (CLIP-I)",
+    "concept_accuracy_forgetting": "Forgets least (concept accuracy)",
+    "kps": "Keeps most of the base model",
+    "seconds_train": "Trains fastest",
+}
+
+
+def verdicts(summary: Summary) -> list[tuple[str, str]]:
+    """Question and answer: who is best in what, with all that cannot be told from the best."""
+    answers = []
+    for name, question in _QUESTIONS.items():
+        figure, known = summary.figure(name), [r for r in summary.methods if r.values[name].mean is not None]
+        marks = summary.best(figure)
+        if len(known) < 2:
+            continue
+        if not marks:
+            answers.append((question, "all tie"))
+            continue
+        best = next(row for row in known if marks.get(row.name) == "best")
+        ties = [row.name for row in known if marks.get(row.name) == "tie"]
+        value = text_of(best.values[name], figure, best) + (f" {figure.unit}" if figure.unit else "")
+        value += " (n = 1)" if best.cells == 1 else ""
+        answers.append((question, f"{best.name}, {value}" + (f"; ties with it: {', '.join(ties)}" if ties else "")))
+    return answers
+
+
+def trouble(run: Run) -> list[str]:
+    """One line for each cell that gives no figures: which, how it ended, how far it came, why."""
+    lines = []
+    for cell in run.troubled:
+        far = f"{len(cell.stages)} of {len(run.concepts)} stages finished"
+        why = cell.reason or ("a stage is missing" if cell.status == "ok" else "no reason was recorded")
+        status = "incomplete" if cell.status == "ok" else cell.status
+        lines.append(f"{cell.name}: {status}, {far}: {why}")
+    return lines
+
+
+def missing_scores(run: Run) -> list[str]:
+    """One line for each kind of null row of the long table, with its reason and how often."""
+    table = run.scores
+    nulls = table[table["value"].isna()]
+    counts = Counter(zip(nulls["method"], nulls["metric"], nulls["reason"], strict=True))
+    return [f"{method}, {metric}: {reason} ({count}×)" for (method, metric, reason), count in counts.items()]
+
+
+def extractors(run: Run) -> dict[str, str]:
+    """Per metric the models whose features its scores were made of, joined by commas where there are several."""
+    named = run.scores.groupby("metric", sort=False)["extractor"].unique()
+    return {str(name): ", ".join(map(str, found)) for name, found in named.items()}
+
+
+def stage_records(run: Run) -> pd.DataFrame:
+    """One line a stage: which concept it learned, what it cost, how large the change is, its key."""
+    lines: list[dict[str, Any]] = []
+    for cell in run.cells:
+        for stage in cell.stages:
+            seconds = stage.info.get("seconds") or {}
+            line: dict[str, Any] = {"method": cell.method, "order": cell.order, "seed": cell.seed}
+            line |= {"stage": stage.number, "concept": stage.concept, "status": cell.status}
+            line |= {f"seconds_{part}": seconds.get(part) for part in ("train", "sample", "score")}
+            facts = ("peak_memory_bytes", "trainable_parameters", "bytes_carried", "delta_norm", "key")
+            lines.append(line | {fact: stage.info.get(fact) for fact in facts})
+    return pd.DataFrame(lines)
+
+
+def change_table(run: Run) -> Table | None:
+    """Norm of the whole change of the weights after each stage, mean over cells; None if it was not recorded."""
+    records = stage_records(run)
+    if records.empty or records["delta_norm"].isna().all():
+        return None
+    mean = records.groupby(["method", "stage"])["delta_norm"].mean().unstack("stage")
+    stages = range(1, len(run.concepts) + 1)
+    rows = []
+    for method in run.methods:
+        values = [float(mean[t].get(method, math.nan)) if t in mean else math.nan for t in stages]
+        rows.append((Entry(method), *(Entry(f"{v:.3g}" if math.isfinite(v) else MISSING) for v in values)))
+    columns = ("method", *(f"stage {t}" for t in stages))
+    note = "Mean over cells. A method that learns less and less shows as a curve that flattens."
+    return Table(
+        "change", "Size of the change ‖ΔW‖ after each stage", columns, tuple(rows), ("method",) * len(rows), note
+    )
+
+
+def provenance(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """run.json as flat key and text, without the run's own bookkeeping."""
+    return list(_flat({k: v for k, v in info.items() if k not in ("complete", "methods", "schema_version")}))
+
+
+def method_settings(info: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Per method of run.json: name, title and source, and its resolved config as key and text."""
+    methods = info.get("methods")
+    if not isinstance(methods, Mapping):
+        return []
+    return [
+        (str(name), " · ".join(str(m[k]) for k in ("title", "source") if m.get(k)), list(_flat(m.get("config") or {})))
+        for name, m in methods.items()
+        if isinstance(m, Mapping)
+    ]
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list):
+        yield prefix, ", ".join(map(str, value))
+    elif value is not None:
+        yield prefix, str(value)

@@ -1,0 +1,146 @@
+"""Writes everything that a run has to say: tables, plots, grids and one self-contained page."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cat_bench.results.pictures import grids, plots, tradeoffs
+from cat_bench.results.pictures.grids import Grid
+from cat_bench.results.pictures.style import Plot
+from cat_bench.results.records.long_table import write_atomically, write_scores
+from cat_bench.results.records.run_folder import Cell, Run
+from cat_bench.results.report import reading
+from cat_bench.results.tables.formats import group_tables, headline, latex, markdown
+from cat_bench.results.tables.summary import Summary, drawn, measured, subject, summarise
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """What `write_report` wrote."""
+
+    folder: Path
+    html: Path
+    scores: tuple[Path, Path]  # parquet, csv
+    stages: Path
+    summary: tuple[Path, Path, Path]  # csv, md, tex
+    matrices: tuple[Path, ...]
+    plots: tuple[Path, ...]
+    grids: tuple[Path, ...]
+
+
+def write_report(run_folder: Path | str, out: Path | str | None = None) -> ReportPaths:
+    """Writes the report of a run into `out` (default: `report/` in the run). The same run gives the same bytes.
+
+    Cells that failed or are missing are listed with their reason and leave the rest as it is.
+    Raises ResultError if there is no run or nothing was scored yet.
+    """
+    run = Run.open(run_folder)
+    folder = Path(out) if out is not None else run.folder / "report"
+    summary = summarise(run)
+    figures, pictures = all_plots(run, summary), all_grids(run)
+    tables = (headline(summary), *group_tables(summary))
+    scores = folder / "scores.parquet", folder / "scores.csv"
+    write_scores(run.scores, scores[0])
+    write_csv(run.scores, scores[1])
+    write_csv(reading.stage_records(run), folder / "stages.csv")
+    summaries = folder / "summary.csv", folder / "summary.md", folder / "summary.tex"
+    write_csv(summary.frame(), summaries[0])
+    write_atomically(summaries[1], markdown(tables, reading.trouble(run)).encode())
+    write_atomically(summaries[2], latex(tables).encode())
+    matrices = []
+    for name in (m.id for m in measured(run) if m.of == "concept"):
+        matrices.append(folder / f"R-{name}.csv")
+        write_csv(matrix_frame(run, name), matrices[-1])
+    plot_paths = tuple(path for plot in figures for path in plot.write(folder / "plots"))
+    grid_paths = tuple(grid.write(folder / "grids") for grid in pictures)
+    _remove_others(folder, (*matrices, *plot_paths, *grid_paths))
+    html = folder / "report.html"
+    write_atomically(html, page(run, summary, figures, pictures).encode())
+    return ReportPaths(folder, html, scores, folder / "stages.csv", summaries, tuple(matrices), plot_paths, grid_paths)
+
+
+def all_plots(run: Run, summary: Summary) -> tuple[Plot, ...]:
+    """Every plot for which the run has scores."""
+    if not any(cell.stages for cell in run.cells):
+        return ()
+    found = [
+        *(plots.forgetting_curves(run, name) for name in drawn(run)),
+        *(plots.heat_maps(run, name) for name in drawn(run)),
+        tradeoffs.plasticity_forgetting(run, summary),
+        tradeoffs.preservation_fidelity(run, summary),
+        tradeoffs.preservation_curves(run),
+        tradeoffs.cost(summary),
+    ]
+    return tuple(plot for plot in found if plot is not None)
+
+
+def all_grids(run: Run) -> tuple[Grid, ...]:
+    """The comparison grid, then one a method, of the (order, seed) that most methods went through."""
+    cells = [cell for cell in run.cells if cell.stages]
+    if not cells:
+        return ()
+    whole = [(cell.order, cell.seed) for cell in cells if run.complete(cell)] or [(cells[0].order, cells[0].seed)]
+    chosen = max(dict.fromkeys(whole), key=whole.count)
+
+    def fitness(cell: Cell) -> tuple[bool, int]:
+        return (cell.order, cell.seed) == chosen, len(cell.stages)
+
+    best = [max((c for c in cells if c.method == m), key=fitness, default=None) for m in run.methods]
+    return (grids.comparison_grid(run, *chosen), *(grids.method_grid(run, cell) for cell in best if cell is not None))
+
+
+def matrix_frame(run: Run, name: str) -> pd.DataFrame:
+    """R[t, k] of every cell: method, order, seed, stage, then one column a concept in the order of the sequence."""
+    parts = []
+    for cell in run.cells:
+        if cell.stages:
+            table = subject(run, cell).matrix(name).reindex(columns=list(run.concepts)).reset_index()
+            table = table.rename_axis(columns=None)
+            for position, key in enumerate(("method", "order", "seed")):
+                table.insert(position, key, getattr(cell, key))
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["method", "order", "seed", "stage"])
+
+
+def page(run: Run, summary: Summary, figures: tuple[Plot, ...], pictures: tuple[Grid, ...]) -> str:
+    """The whole report as one HTML text that needs no other file and no network."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    change = reading.change_table(run)
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        summary=summary,
+        headline=headline(summary),
+        tables=[*group_tables(summary), *([change] if change else [])],
+        plots=figures,
+        grids=pictures,
+        verdicts=reading.verdicts(summary),
+        trouble=reading.trouble(run),
+        missing=reading.missing_scores(run),
+        metrics=measured(run),
+        extractors=reading.extractors(run),
+        provenance=reading.provenance(run.info),
+        methods=reading.method_settings(run.info),
+    )
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table as CSV with shortest exact numbers; null is an empty field."""
+    write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _remove_others(folder: Path, written: Iterable[Path]) -> None:
+    """Takes out matrices, plots and grids of an earlier report that this one does not have."""
+    keep = set(written)
+    for pattern in ("R-*.csv", "plots/*.svg", "plots/*.png", "grids/*.png"):
+        for path in sorted(folder.glob(pattern)):
+            if path not in keep:
+                path.unlink()

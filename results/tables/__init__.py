@@ -1,0 +1,1 @@
+"""One row a method: the summary, and how it is written for people."""

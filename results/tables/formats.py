@@ -1,0 +1,165 @@
+"""The summary as people read it: text cells for the console and HTML, Markdown, LaTeX, CSV."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cat_bench.results.measures.figures import GROUPS, HEADLINE, Figure
+from cat_bench.results.records.run_folder import Run
+from cat_bench.results.tables.summary import Row, Summary, Value, summarise
+
+MISSING = "–"
+_LATEX = str.maketrans(
+    {
+        **{c: f"\\{c}" for c in "&%_#"},
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        "–": "--",
+        "−": "$-$",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a printed table. mark: "best", "tie" or "". reason: why it is empty, or what was left out."""
+
+    text: str
+    mark: str = ""
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table. columns: heads with direction arrows; rows: entries, the first of each is the row's name."""
+
+    id: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    roles: tuple[str, ...]
+    note: str
+    gaps: tuple[str, ...] = ()  # what is missing, and why
+
+
+def text_of(value: Value, figure: Figure, row: Row) -> str:
+    """`0.812 ± 0.010`; without ± when n = 1; `–` when missing. (n=…) where it is not the row's number of cells."""
+    if value.mean is None:
+        return MISSING
+    # adding zero turns a rounded -0.0 into 0.0
+    text = f"{round(value.mean, figure.digits) + 0.0:.{figure.digits}f}".replace("-", "−")
+    if value.std is not None:
+        text += f" ± {value.std:.{figure.digits}f}"
+    return text + (f" (n={value.n})" if value.n != row.cells else "")
+
+
+def table(summary: Summary, name: str, title: str, chosen: Sequence[Figure]) -> Table:
+    """Rows of the summary under the chosen figures, best and ties marked, with n."""
+    marks = {figure.id: summary.best(figure) for figure in chosen}
+    rows = []
+    for row in summary.rows:
+        n = f"{row.cells}" if row.cells == row.planned else f"{row.cells} of {row.planned}"
+        line = [Entry(row.title), Entry(n)]
+        for figure in chosen:
+            value = row.values[figure.id]
+            line.append(Entry(text_of(value, figure, row), marks[figure.id].get(row.name, ""), value.reason))
+        rows.append(tuple(line))
+    columns = ("method", "n", *(figure.label for figure in chosen))
+    roles = tuple(row.role for row in summary.rows)
+    return Table(name, title, columns, tuple(rows), roles, note(summary), gaps(summary, chosen))
+
+
+def gaps(summary: Summary, chosen: Sequence[Figure]) -> tuple[str, ...]:
+    """One line for each row and reason: which of the chosen figures it lacks, wholly or for some cells."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in summary.rows:
+        for figure in chosen:
+            if reason := row.values[figure.id].reason:
+                found.setdefault((row.title, reason), []).append(figure.id)
+    lines = []
+    for (title, reason), lacking in found.items():
+        what = "all figures" if len(lacking) == len(chosen) else ", ".join(lacking)
+        lines.append(f"{title}, {what}: {reason}")
+    return tuple(lines)
+
+
+def note(summary: Summary) -> str:
+    """What the numbers of this summary are: mean and spread, or one value."""
+    counts = {row.cells for row in summary.methods if row.cells}
+    if counts == {1}:
+        return "n = 1: one cell a method, so there is no spread and small differences can be noise. Bold: best value."
+    single = " Rows with n = 1 have no spread." if 1 in counts else ""
+    spread = "Mean ± sample standard deviation over n cells (seeds × orders)."
+    return f"{spread}{single} Bold: the best, and what ties with it within the spread; no bold where all tie."
+
+
+def headline(summary: Summary) -> Table:
+    """The eight figures to look at first."""
+    figures = [summary.figure(name) for name in HEADLINE]
+    heads = {"concept_accuracy": "accuracy", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
+    made = table(summary, "headline", "Summary", figures)
+    columns = list(made.columns)
+    for position, figure in enumerate(figures, start=2):
+        prefix = next((text for start, text in heads.items() if figure.id.startswith(start)), "")
+        columns[position] = f"{prefix} {figure.label}".strip()
+    return replace(made, columns=tuple(columns))
+
+
+def group_tables(summary: Summary) -> tuple[Table, ...]:
+    """One table a group of figures, in order."""
+    groups = {group: [f for f in summary.figures if f.group == group] for group in GROUPS}
+    return tuple(table(summary, group, GROUPS[group], chosen) for group, chosen in groups.items() if chosen)
+
+
+def summary_table(run_folder: Path | str) -> Table:
+    """The headline table of a run, for the console: `columns` and rows of entries. Raises ResultError as `Run.open`."""
+    return headline(summarise(Run.open(run_folder)))
+
+
+def markdown(tables: Sequence[Table], trouble: Sequence[str] = ()) -> str:
+    """All tables as Markdown; troubled cells listed at the end."""
+    parts = []
+    for t in tables:
+        head = "| " + " | ".join(t.columns) + " |"
+        rule = "| --- |" + " ---: |" * (len(t.columns) - 1)
+        lines = ["| " + " | ".join(f"**{e.text}**" if e.mark else e.text for e in row) + " |" for row in t.rows]
+        parts.append("\n".join([f"## {t.title}", "", head, rule, *lines, "", t.note, *(f"\n- – {g}" for g in t.gaps)]))
+    if trouble:
+        parts.append("\n".join(["## Cells without figures", "", *(f"- {line}" for line in trouble)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(tables: Sequence[Table]) -> str:
+    """All tables as LaTeX (needs the package booktabs), one `table` each, labelled `tab:<id>`."""
+    parts = ["% needs \\usepackage{booktabs}"]
+    for t in tables:
+        body = []
+        for role, row in zip(t.roles, t.rows, strict=True):
+            if role == "ceiling":
+                body.append("\\midrule")
+            body.append(" & ".join(_tex(e) for e in row) + r" \\")
+            if role == "floor":
+                body.append("\\midrule")
+        lines = [
+            "\\begin{table}",
+            "\\centering",
+            f"\\caption{{{t.title.translate(_LATEX)}. {t.note.translate(_LATEX)}}}",
+            f"\\label{{tab:{t.id.replace('_', '-')}}}",
+            f"\\begin{{tabular}}{{l{'r' * (len(t.columns) - 1)}}}",
+            "\\toprule",
+            " & ".join(c.translate(_LATEX) for c in t.columns) + r" \\",
+            "\\midrule",
+            *body,
+            "\\bottomrule",
+            "\\end{tabular}",
+            "\\end{table}",
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _tex(entry: Entry) -> str:
+    text = entry.text.translate(_LATEX)
+    return f"\\textbf{{{text}}}" if entry.mark else text

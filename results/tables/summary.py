@@ -1,0 +1,146 @@
+"""One row a method, with floor and ceiling: every figure as value, spread and n, or null with the reason."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cat_bench.results.measures.figures import GROUPS, Figure, Outcome, Role, Subject, figures
+from cat_bench.results.measures.metrics import METRICS, Metric
+from cat_bench.results.measures.scores import ALL
+from cat_bench.results.records.long_table import BASE, REAL
+from cat_bench.results.records.run_folder import Cell, Run
+
+
+@dataclass(frozen=True)
+class Value:
+    """A figure over cells: mean, sample standard deviation (None when n < 2), number of cells, reason if there is
+    none.
+    """
+
+    mean: float | None
+    std: float | None
+    n: int
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome], nothing: str) -> "Value":
+        """Sums up one figure of several cells; those without a value are left out and lower n."""
+        values = np.array([value for value, _ in outcomes if math.isfinite(value)])
+        reason = next((why for value, why in outcomes if why and not math.isfinite(value)), None)
+        if not len(values):
+            return cls(None, None, 0, reason or nothing)
+        return cls(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values), reason)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of every table. `cells` of `planned` went through the whole sequence."""
+
+    name: str
+    role: Role
+    cells: int
+    planned: int
+    values: dict[str, Value]
+
+    @property
+    def title(self) -> str:
+        """How tables call it."""
+        return {"floor": "floor: base model", "ceiling": "ceiling: real images"}.get(self.role, self.name)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The whole table: floor first, then the methods in the order of the run, ceiling last."""
+
+    figures: tuple[Figure, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def methods(self) -> tuple[Row, ...]:
+        """The rows that learn."""
+        return tuple(row for row in self.rows if row.role == "method")
+
+    def figure(self, name: str) -> Figure:
+        """The declared figure of that id."""
+        return next(f for f in self.figures if f.id == name)
+
+    def best(self, figure: Figure) -> dict[str, str]:
+        """Methods to mark: "best" for the best mean, "tie" for those that cannot be told from it.
+
+        A tie is a difference no larger than sqrt(s1^2 + s2^2) of the two spreads; with n = 1 there is no spread and
+        only what prints alike ties. If all tie, none is marked. A first guard against reading noise, not a test.
+        """
+        known = {row.name: row.values[figure.id] for row in self.methods if row.values[figure.id].mean is not None}
+        if figure.direction is None or len(known) < 2:
+            return {}
+        means = {name: float(value.mean or 0.0) for name, value in known.items()}
+        top = (max if figure.direction == "higher" else min)(means, key=lambda name: means[name])
+        marks = {top: "best"}
+        for name, value in known.items():
+            spread = math.hypot(value.std or 0.0, known[top].std or 0.0)
+            same = round(means[name], figure.digits) == round(means[top], figure.digits)
+            if name != top and (same or abs(means[name] - means[top]) <= spread):
+                marks[name] = "tie"
+        return marks if len(marks) < len(known) else {}
+
+    def frame(self) -> pd.DataFrame:
+        """Wide table for summary.csv: per figure the columns `id`, `id.std`, `id.n`, `id.reason`."""
+        lines = []
+        for row in self.rows:
+            line: dict[str, object] = {"method": row.name, "role": row.role, "cells": row.cells, "planned": row.planned}
+            for figure in self.figures:
+                value = row.values[figure.id]
+                line[figure.id] = value.mean
+                line |= {f"{figure.id}.std": value.std, f"{figure.id}.n": value.n, f"{figure.id}.reason": value.reason}
+            lines.append(line)
+        return pd.DataFrame(lines)
+
+
+def strata(run: Run) -> tuple[str, ...]:
+    """The preservation strata of a run, without "all", in the order of the records."""
+    rows = run.scores.loc[run.scores["metric"] == "kps", "concept"]
+    return tuple(name for name in dict.fromkeys(rows) if name != ALL)
+
+
+def measured(run: Run) -> tuple[Metric, ...]:
+    """The metrics of a run, as declared: an optional one only if the run has scores of it."""
+    found = set(run.scores["metric"])
+    return tuple(m for m in METRICS.values() if not m.optional or m.id in found)
+
+
+def drawn(run: Run) -> tuple[str, ...]:
+    """Ids of the run's metrics that have curves, heat maps and panels, in the order of the tables."""
+    order = list(GROUPS)
+    return tuple(m.id for m in sorted(measured(run), key=lambda m: order.index(m.group)) if m.drawn)
+
+
+def subject(run: Run, cell: Cell) -> Subject:
+    """A cell's scores and the base model's as stage 0, concepts in the order in which the cell learned them."""
+    rows = pd.concat([run.floor(), cell.scores], ignore_index=True) if len(run.floor()) else cell.scores
+    return Subject("method", rows, tuple(s.concept for s in cell.stages), tuple(s.info for s in cell.stages))
+
+
+def summarise(run: Run) -> Summary:
+    """Computes every figure for every method of the run. Only cells that went through the whole sequence count."""
+    declared = figures(strata(run), {m.id for m in measured(run)})
+    missing = run.base_reason or "not scored"
+    floor = Subject("floor", run.floor(), run.concepts, (run.base_info,) if run.base_info else ())
+    ceiling = Subject("ceiling", run.ceiling(), run.concepts)
+    rows = [_row(BASE, "floor", [floor] if len(floor.scores) else [], 1, declared, missing)]
+    for method in run.methods:
+        cells = run.of(method)
+        subjects = [subject(run, cell) for cell in cells if run.complete(cell)]
+        why = next((f"{cell.status}: {cell.reason}" for cell in cells if not run.complete(cell)), "no cells")
+        rows.append(_row(method, "method", subjects, len(cells), declared, why))
+    rows.append(_row(REAL, "ceiling", [ceiling] if len(ceiling.scores) else [], 1, declared, missing))
+    return Summary(declared, tuple(rows))
+
+
+def _row(
+    name: str, role: Role, subjects: list[Subject], planned: int, declared: tuple[Figure, ...], nothing: str
+) -> Row:
+    values = {figure.id: Value.of([figure.compute(s) for s in subjects], nothing) for figure in declared}
+    return Row(name, role, len(subjects), planned, values)

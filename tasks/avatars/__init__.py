@@ -1,0 +1,1 @@
+"""The avatar world: people, robots, monsters, plants and places drawn from named parts."""

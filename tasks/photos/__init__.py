@@ -1,0 +1,1 @@
+"""Concepts made of photos of your own: found, checked, described."""

@@ -1,0 +1,108 @@
+"""What a user types wrong, and what can be listed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cat_bench.benchmark.cli import main as cli
+from cat_bench.benchmark.cli.flags import numbers, overrides, words
+from cat_bench.benchmark.errors import SpecError
+from cat_bench.benchmark.planning.spec import cells, resolve
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["cat-bench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "--sequence", "face5"], "unknown sequence 'face5': did you mean 'faces5'?"),
+        (["run", "--method", "lroa"], "unknown method 'lroa'; did you mean 'lora'?"),
+        (["run", "--method", "lora,lora"], "methods: lora given twice"),
+        (["run", "--backbone", "no-such-model"], "backbone 'no-such-model' not found"),
+        (["run", "--dino", "dino-vits16"], "DINO model 'dino-vits16' not found; did you mean 'facebook/dino-vits16'?"),
+        (["run", "--seeds", "one"], "--seeds 'one': give numbers such as"),
+        (["run", "--set", "cat"], "--set 'cat': give METHOD.KEY=VALUE"),
+        (["run", "--method", "lora", "--set", "cat.weight=1"], "given for cat, which is not among the methods"),
+        (["run", "--steps", "0"], "sampler.steps: input should be greater than or equal to 1 (given: 0)"),
+        (["run", "--sampler", "euler"], "sampler.name: input should be 'dpm++' or 'ddim'"),
+        (["run", "--spec", "none.toml"], "none.toml cannot be read as TOML"),
+        (["run", "--methd", "lora"], "No such option"),
+        (["rn"], "No such command 'rn'"),
+        (["list", "models"], "'models' is not one of"),
+        (["show"], "there is no run in runs"),
+        (["report", "nothing"], "there is no run 'nothing' in runs"),
+    ],
+)
+def test_user_errors_are_one_line_and_leave_nothing_behind(
+    arguments: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.strip().splitlines()) == 1
+    assert err.startswith("cat-bench: ") and says in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spec_file_is_checked_key_by_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.toml").write_text("[sampler]\nguidence = 3\n")
+    assert call(monkeypatch, "run", "--spec", str(tmp_path / "mine.toml")) == 2
+    assert "there is no key 'sampler.guidence'; did you mean 'guidance'?" in capsys.readouterr().err
+
+
+def test_later_layers_win_key_by_key() -> None:
+    spec = resolve({"sampler": {"steps": 7}, "methods": ["cat"]}, {"sampler": {"guidance": 2.0}, "seeds": (3, 4)})
+    assert (spec.sampler.steps, spec.sampler.guidance, spec.methods) == (7, 2.0, ("cat",))
+    assert [cell.path for cell in cells(spec)] == ["cat/order0-seed3", "cat/order0-seed4"]
+
+
+def test_flags_as_settings() -> None:
+    assert numbers("0,2-4", "--seeds") == (0, 2, 3, 4)
+    assert words(["lora,cat", "merge"]) == ("lora", "cat", "merge")
+    assert overrides(["cat.weight=6", "my.v2.mode=fast", "steps=5"], ("cat", "lora")) == {
+        "cat": {"weight": 6, "steps": 5},
+        "my.v2": {"mode": "fast"},
+        "lora": {"steps": 5},
+    }
+    with pytest.raises(SpecError):
+        numbers("4-2", "--orders")
+
+
+@pytest.mark.parametrize(
+    ("what", "has"),
+    [("methods", "magmax"), ("sequences", "faces5"), ("backbones", "OWNER/NAME"), ("metrics", "concept_accuracy")],
+)
+def test_lists(what: str, has: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "list", what) == 0
+    assert has in capsys.readouterr().out
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['cat-bench', '--help']\n"
+        "from cat_bench.benchmark.cli.main import main\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'pandas', 'numpy', 'pydantic', 'diffusers'} & set(sys.modules)\n"
+    )
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        took.append(time.monotonic() - began)
+    assert min(took) < 0.5

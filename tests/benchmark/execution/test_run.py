@@ -1,0 +1,290 @@
+"""The runner with an engine that computes nothing: what is done, what is done again, and what is never done twice."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import re
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from run_fakes import FakeConcept, FakeEngine, FakeSequence, tables
+
+from cat_bench.benchmark.errors import RunError
+from cat_bench.benchmark.execution import run as runner
+from cat_bench.benchmark.planning.events import CellEnded, Ended, Event, Message, Planned, StageEnded
+from cat_bench.benchmark.planning.spec import RunSpec, resolve
+from cat_bench.benchmark.store.lock import locked
+from cat_bench.benchmark.store.stage import Keys, Workplace
+from cat_bench.results.records.long_table import read_scores
+
+SPEC = {"sequence": "letters3", "methods": ("lora", "cat"), "images_per_prompt": 2}
+FIVE = FakeSequence("letters5", (*FakeSequence().concepts, FakeConcept("dan"), FakeConcept("eve")))
+
+
+@pytest.fixture(autouse=True)
+def sequences(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeSequence]:
+    known = {"letters3": FakeSequence(), "letters5": FIVE}
+    monkeypatch.setattr(runner, "load_sequence", lambda name, data: known[name])
+    for module in ("runner", "completion"):
+        monkeypatch.setattr(
+            f"cat_bench.benchmark.{module}.find_backbone", lambda name, fetch=True: (name, Path(__file__).parent)
+        )
+        monkeypatch.setattr(f"cat_bench.benchmark.{module}.find_metric", lambda name: (name, None))
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # only a power failure would tell
+    return known
+
+
+def go(runs: Path, engine: FakeEngine | None = None, name: str | None = None, **changes: object) -> list[Event]:
+    spec = resolve(SPEC, changes)
+    return list(runner.run(spec, runs, name, engine or FakeEngine(spec)))
+
+
+def origins(events: list[Event]) -> list[str]:
+    return [event.origin for event in events if isinstance(event, StageEnded) and event.cell is not None]
+
+
+def test_a_run_leaves_every_stage_whole_and_scored(tmp_path: Path) -> None:
+    events = go(tmp_path)
+    assert events[-1] == Ended(tmp_path / "letters3", 2, 0)
+    assert origins(events) == ["made"] * 6
+    stage = tmp_path / "letters3/cat/order0-seed0/02-bob"
+    record = json.loads((stage / "stage.json").read_text())
+    assert record["concept"] == "bob" and record["stage"] == 2 and record["status"] == "ok"
+    assert record["trainable_parameters"] == 4 and record["seconds"]["train"] >= 0
+    table = read_scores(stage / "scores.parquet")
+    assert set(table["concept"]) >= {"ada", "bob", "class", "other"} and "cy" not in set(table["concept"])
+    assert len(list(stage.glob("images/ada/*.png"))) == 6
+    assert (stage / "images/preservation/other/02-0.png").is_file()
+    assert set(read_scores(tmp_path / "letters3/base/scores.parquet")["method"]) == {"base", "real"}
+    assert len(list((tmp_path / "letters3/references/cy").glob("*.png"))) == 4
+    assert json.loads((tmp_path / "letters3/run.json").read_text())["finished"]
+    assert not list((tmp_path / "letters3").glob("**/.*partial"))
+
+
+def test_a_finished_run_is_recognised_without_an_engine(tmp_path: Path) -> None:
+    go(tmp_path)
+    engine = FakeEngine(RunSpec())
+    events = go(tmp_path, engine)
+    assert isinstance(events[0], Planned) and events[0].ready == events[0].stages == 6
+    assert events[-1] == Ended(tmp_path / "letters3", 2, 0)
+    assert engine.calls == []
+
+
+def test_a_stage_whose_files_were_removed_is_completed_from_what_is_left(tmp_path: Path) -> None:
+    go(tmp_path)
+    before = tables(tmp_path)
+    (tmp_path / "letters3/lora/order0-seed0/02-bob/images/ada/01-1.png").unlink()
+    engine = FakeEngine(RunSpec())
+    go(tmp_path, engine)
+    assert all("02" in call or "sample lora/order0-seed0 2" in call or "bob" in call for call in engine.calls)
+    assert tables(tmp_path) == before
+
+
+def test_another_run_shares_the_beginning_by_hard_links(tmp_path: Path) -> None:
+    go(tmp_path)
+    engine = FakeEngine(RunSpec())
+    events = go(tmp_path, engine, sequence="letters5")
+    assert origins(events) == ["shared"] * 3 + ["made"] * 2 + ["shared"] * 3 + ["made"] * 2
+    assert [c for c in engine.calls if c.startswith("learn")] == [
+        f"learn {method}/order0-seed0 {concept}" for method in ("lora", "cat") for concept in ("dan", "eve")
+    ]
+    one, other = (tmp_path / f"{name}/cat/order0-seed0/03-cy/images/ada/00-0.png" for name in ("letters3", "letters5"))
+    assert one.samefile(other)
+    alone = tmp_path / "alone"
+    go(alone, sequence="letters5")
+    assert tables(alone / "letters5") == tables(tmp_path / "letters5")
+
+
+def test_base_images_are_made_once_for_all_methods_and_runs(tmp_path: Path) -> None:
+    engine = FakeEngine(RunSpec())
+    go(tmp_path, engine)
+    go(tmp_path, engine, name="again", seeds=(1,))
+    assert sum("base" in call for call in engine.calls) == 1
+
+
+def test_changed_settings_redo_what_depends_on_them_and_say_so(tmp_path: Path) -> None:
+    go(tmp_path)
+    first = tables(tmp_path / "letters3")
+    events = go(tmp_path, overrides={"cat": {"weight": 6.0}})
+    assert origins(events) == ["ready"] * 3 + ["made"] * 3
+    said = [event.text for event in events if isinstance(event, Message)]
+    assert said[0] == "cat/order0-seed0: 3 stages set aside or updated: other settings made the model; they are redone"
+    assert tables(tmp_path / "letters3") != first
+    events = go(tmp_path)  # and back: nothing is computed again
+    assert origins(events) == ["ready"] * 3 + ["shared"] * 3
+    assert tables(tmp_path / "letters3") == first
+
+
+def test_another_sampler_redoes_images_but_no_training(tmp_path: Path) -> None:
+    go(tmp_path)
+    engine = FakeEngine(RunSpec())
+    go(tmp_path, engine, sampler={"steps": 30})
+    assert not [call for call in engine.calls if call.startswith("learn")]
+    assert len([call for call in engine.calls if call.startswith("sample")]) == 7
+
+
+def test_another_metric_model_embeds_again_but_samples_nothing(tmp_path: Path) -> None:
+    go(tmp_path)
+    engine = FakeEngine(RunSpec(), metric_fingerprint="another")
+    spec = resolve(SPEC)
+    (tmp_path / "letters3/run.json").unlink()  # else it is known to be finished
+    list(runner.run(spec, tmp_path, None, engine))
+    assert engine.calls == []
+
+
+def test_cells_made_with_other_settings_leave_the_folder(tmp_path: Path) -> None:
+    go(tmp_path)
+    events = go(tmp_path, methods=("lora",), images_per_prompt=3)
+    assert not (tmp_path / "letters3/cat").exists()
+    assert any("cat/order0-seed0: 3 stages" in event.text for event in events if isinstance(event, Message))
+    events = go(tmp_path, methods=("cat",), images_per_prompt=3)
+    assert (tmp_path / "letters3/lora/order0-seed0/01-ada/stage.json").is_file()  # same settings: may stay
+
+
+def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
+    class Failing(FakeEngine):
+        def learn(self, cell, stage, target):  # type: ignore[no-untyped-def]
+            self.fail = {"bob": RuntimeError("CUDA out of memory. Tried")} if cell.cell.method == "lora" else {}
+            return super().learn(cell, stage, target)
+
+    events = go(tmp_path, Failing(RunSpec()))
+    ends = [event for event in events if isinstance(event, CellEnded)]
+    assert [(end.cell.method, end.status) for end in ends] == [("lora", "oom"), ("cat", "ok")]
+    folder = tmp_path / "letters3/lora/order0-seed0"
+    record = json.loads((folder / "cell.json").read_text())
+    assert record["status"] == "oom" and re.search(r"at its peak the process held \d+\.\d GiB", record["reason"])
+    assert "Traceback" in (folder / "error.txt").read_text()
+    assert (folder / "01-ada/stage.json").is_file()
+    engine = FakeEngine(RunSpec())
+    events = go(tmp_path, engine)  # tried again from where it failed
+    assert [call for call in engine.calls if "learn" in call] == [
+        "learn lora/order0-seed0 bob",
+        "learn lora/order0-seed0 cy",
+    ]
+    assert json.loads((folder / "cell.json").read_text())["status"] == "ok"
+    assert not (folder / "error.txt").exists()
+
+
+def test_a_full_disk_stops_with_one_line_and_the_run_goes_on_later(tmp_path: Path) -> None:
+    full = FakeEngine(RunSpec(), fail={"bob": OSError(errno.ENOSPC, "No space left on device")})
+    with pytest.raises(RunError, match=r"no space left on the disk of .*letters3: free some") as caught:
+        go(tmp_path, full)
+    assert "\n" not in str(caught.value)
+    events = go(tmp_path)
+    assert events[-1] == Ended(tmp_path / "letters3", 2, 0)
+    go(tmp_path / "other")
+    assert tables(tmp_path / "letters3") == tables(tmp_path / "other" / "letters3")
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 5, 9, 20, 33, 47])
+def test_whenever_the_disk_is_full_no_half_file_is_left(
+    tmp_path: Path, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [writes]
+    replace_ = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+        return replace_(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(RunError, match="no space left"):
+            go(tmp_path)
+    assert not list(tmp_path.glob("**/.*.part"))
+    assert go(tmp_path)[-1] == Ended(tmp_path / "letters3", 2, 0)
+
+
+@pytest.mark.parametrize("name", ["a/b", "", ".hidden"])
+def test_names_that_are_no_folder_are_refused(tmp_path: Path, name: str) -> None:
+    spec = resolve(SPEC)
+    if name:
+        with pytest.raises(RunError, match="cannot be a run's name"):
+            list(runner.run(spec, tmp_path / "runs", name, FakeEngine(spec)))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_in_the_way_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("not a folder")
+    with pytest.raises(RunError, match="is in the way"):
+        go(tmp_path / "runs")
+
+
+def test_the_second_process_says_so_and_stops(tmp_path: Path) -> None:
+    (tmp_path / "letters3").mkdir()
+    with locked(tmp_path / "letters3"), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
+        go(tmp_path)
+    assert isinstance(go(tmp_path)[-1], Ended)
+
+
+def test_an_interrupted_cell_is_recorded_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    spec = resolve(SPEC)
+    running = runner.run(spec, tmp_path, None, FakeEngine(spec))
+    for event in running:
+        if isinstance(event, StageEnded) and event.number == 2:
+            break
+    with pytest.raises(KeyboardInterrupt):
+        running.throw(KeyboardInterrupt())
+    cell = tmp_path / "letters3/lora/order0-seed0"
+    assert json.loads((cell / "cell.json").read_text())["status"] == "interrupted"
+    assert origins(go(tmp_path))[:2] == ["ready", "ready"]
+
+
+def test_what_a_killed_process_left_half_written_is_not_taken_up(tmp_path: Path) -> None:
+    work = Workplace(tmp_path / "01-ada", Keys("a", "b", "c", "d"))
+    work.open()
+    half = work.folder / ".scores.parquet.7.part"
+    half.write_bytes(b"PAR1")
+    (work.folder / "adapter.safetensors").write_bytes(b"whole")
+    work.open()
+    assert not half.exists() and work.has("adapter.safetensors")
+
+
+def in_a_child(runs: Path, pause: float) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            go(runs, replace(FakeEngine(RunSpec()), pause=pause))
+        finally:
+            os._exit(0)
+    return child
+
+
+def test_killed_at_random_moments_and_repeated_equals_uninterrupted(tmp_path: Path) -> None:
+    go(tmp_path / "whole")
+    wanted = tables(tmp_path / "whole")
+    dice = random.Random(0)
+    rounds = int(os.environ.get("CAT_BENCH_KILLS", "5"))
+    for number in range(rounds):
+        runs = tmp_path / f"killed{number}"
+        for _ in range(4):
+            child = in_a_child(runs, pause=0.002)
+            time.sleep(dice.uniform(0.005, 0.25))
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        before = {path: path.stat().st_ino for path in runs.glob("letters3/*/*/[0-9]*/adapter.safetensors")}
+        events = go(runs)
+        assert events[-1] == Ended(runs / "letters3", 2, 0)
+        assert {path: path.stat().st_ino for path in before} == before  # nothing finished was redone
+        assert tables(runs) == wanted
+        assert not list(runs.glob("**/.*.part*"))
+
+
+def test_triggers_of_many_tokens_are_said_unless_every_method_learns_its_token(tmp_path: Path) -> None:
+    assert not [event for event in go(tmp_path) if isinstance(event, Message)]  # three and four letters
+
+    class Letters(FakeEngine):
+        def tokens(self, text: str) -> int:
+            return len(text) + 2 * text.startswith("bob")
+
+    said = [event.text for event in go(tmp_path / "b", Letters(SPEC)) if isinstance(event, Message)]
+    assert said == ["triggers are learned best as one to 4 rare tokens; this backbone reads bobo (6 tokens)"]
+    assert not [e for e in go(tmp_path / "c", Letters(SPEC), methods=("clora",)) if isinstance(e, Message)]

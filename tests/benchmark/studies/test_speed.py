@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cat_bench.benchmark.backbones.backbone import Backbone
+from cat_bench.benchmark.studies import speed as measure
+from cat_bench.benchmark.studies.true_size import true_size
+
+
+@pytest.mark.parametrize(
+    ("name", "unet", "encoders"),
+    [("sd15", 859_520_964, [123_060_480]), ("sdxl", 2_567_463_684, [123_060_480, 694_659_840])],
+)
+def test_pipelines_of_the_true_size_have_the_published_numbers_of_parameters(
+    name: str, unet: int, encoders: list[int]
+) -> None:
+    backbone = true_size(name, torch.device("meta"), "fp16")
+    assert sum(p.numel() for p in backbone.unet.parameters()) == unet
+    assert sum(p.numel() for p in backbone.vae.parameters()) == 83_653_863
+    assert [sum(p.numel() for p in e.network.parameters()) for e in backbone.text_encoders] == encoders
+    assert backbone.token_width == {"sd15": 768, "sdxl": 768 + 1280}[name]
+
+
+def test_a_measurement_has_every_line_and_leaves_the_backbone_as_it_was(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure.Backbone, "load", lambda name, device: tiny)
+    found = measure.measure("avatars64", tiny.device, "fp32", steps=1, images=2, batches=[1, 2])
+    assert set(found.step) == set(found.stock_step) == {1, 4} and set(found.images) == {1, 2}
+    assert 0 < found.flops_step < found.flops_image
+    lines = measure.rows(found, 1e12)
+    assert len(lines) in (3, 4) and all(line.count("|") == 8 for line in lines)
+    assert "batch 4" in lines[1] and "%" in lines[1]
+
+
+def test_the_peak_is_the_one_given_or_unknown() -> None:
+    assert measure.peak_of(torch.device("cpu"), None) is None
+    assert measure.peak_of(torch.device("cpu"), 2.5) == 2.5e12
