@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cat_bench.benchmark.artifacts.learned import Learned, Named
+from cat_bench.benchmark.artifacts.learned import Learned
+from cat_bench.benchmark.artifacts.tokens import Token
 from cat_bench.benchmark.backbones.registry import registered
 from cat_bench.benchmark.learning.low_rank import LowRank
-from cat_bench.benchmark.store.stage import SCORES
-
-if TYPE_CHECKING:
-    from cat_bench.benchmark.artifacts.export import Token
+from cat_bench.benchmark.planning.keys import SCORES
+from cat_bench.benchmark.store.record import Named
 
 _SCHEDULERS = {
     "dpm++": ("DPMSolverMultistepScheduler", 'algorithm_type="dpmsolver++"'),

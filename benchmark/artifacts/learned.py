@@ -13,46 +13,14 @@ from safetensors.torch import load
 from torch import Tensor
 
 from cat_bench.benchmark.errors import RunError
-from cat_bench.benchmark.execution.completion import CELL, RUN
-from cat_bench.benchmark.planning.spec import RunSpec, resolve, suggestion
+from cat_bench.benchmark.learning.adapter_state import AdapterState, Factor
+from cat_bench.benchmark.planning.keys import ADAPTER
+from cat_bench.benchmark.planning.spec import suggestion
 from cat_bench.benchmark.store.files import read_json
-from cat_bench.benchmark.store.stage import ADAPTER, whole
+from cat_bench.benchmark.store.record import CELL, Named, RunRecord
+from cat_bench.benchmark.store.stage import whole
 from cat_bench.methods.base import Method
 from cat_bench.methods.registry import methods
-
-Factor = dict[str, tuple[Tensor, Tensor]]  # by layer: A (r, in), B (out, r); ΔW = B A
-
-
-@dataclass(frozen=True)
-class Named:
-    """A concept as prompts name it."""
-
-    id: str
-    trigger: str
-    noun: str
-
-    def subject(self, uses_noun: bool) -> str:
-        """The words that stand for it: trigger and class noun, or the trigger alone."""
-        return f"{self.trigger} {self.noun}" if uses_noun else self.trigger
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A run's folder and its record, checked."""
-
-    folder: Path
-    info: Mapping[str, Any]  # run.json
-    spec: RunSpec
-    concepts: tuple[Named, ...]  # of the sequence as written
-
-    @classmethod
-    def read(cls, folder: Path) -> RunRecord:
-        """Raises RunError or SpecError if the record is of another version's making."""
-        info = read_json(folder / RUN) or {}
-        names = info.get("sequence", {}).get("names")
-        if "spec" not in info or names is None:
-            raise RunError(f"{folder / RUN} lacks what this version records: make the run again under another --name")
-        return cls(folder, info, resolve(info["spec"]), tuple(Named(id, **words) for id, words in names.items()))
 
 
 @dataclass(frozen=True)
@@ -138,13 +106,13 @@ def _number(stage: str | None, run: RunRecord, finished: Sequence[str]) -> int:
 def _read(run: RunRecord, name: str, place: Path, ids: list[str]) -> Learned:
     path = place / ADAPTER
     try:
-        state = dict(sorted(load(path.read_bytes()).items()))
-    except (OSError, SafetensorError) as error:
+        state = AdapterState.unpack(dict(sorted(load(path.read_bytes()).items())))
+    except (OSError, KeyError, SafetensorError) as error:
         raise RunError(f"{path} cannot be read ({error}): delete its folder and run again") from error
     info = whole(place) or {}
     cls = methods.get(name)
     method = cls(cls.configure(overrides=info["config"]))
-    method.load({key.removeprefix("extra."): value for key, value in state.items() if key.startswith("extra.")})
+    method.load(state.extra)
     known = {concept.id: concept for concept in run.concepts}
     concepts = tuple(known[id] for id in ids)
     tokens = {concept.trigger: method.token(concept) for concept in concepts}
@@ -155,22 +123,16 @@ def _read(run: RunRecord, name: str, place: Path, ids: list[str]) -> Learned:
         method=method,
         concepts=concepts,
         factors=_factors(state, method.config),
-        dense={key.removeprefix("dense."): value for key, value in state.items() if key.startswith("dense.")},
+        dense=state.dense,
         tokens={trigger: token for trigger, token in tokens.items() if token is not None},
     )
 
 
-def _factors(state: Mapping[str, Tensor], config: Method.Config) -> tuple[Factor, ...]:
+def _factors(state: AdapterState, config: Method.Config) -> tuple[Factor, ...]:
     """Those of the past, oldest first, then what trains on, unless it is as fresh as a merge leaves it (B = 0)."""
     scaling = (config.rank if config.alpha is None else config.alpha) / config.rank
-    layers = [key.removeprefix("A.") for key in state if key.startswith("A.")]
-    count = len({key.split(".")[1] for key in state if key.startswith("factors.")})
-    found: list[Factor] = [
-        {name: (state[f"factors.{i}.{name}.A"], state[f"factors.{i}.{name}.B"]) for name in layers}
-        for i in range(count)
-    ]
-    last = {name: (state[f"A.{name}"], scaling * state[f"B.{name}"]) for name in layers}
-    nothing_else = not found and not any(key.startswith("dense.") for key in state)
+    last = {name: (state.A[name], scaling * state.B[name]) for name in state.A}
+    nothing_else = not state.factors and not state.dense
     if nothing_else or any(bool(B.any()) for _, B in last.values()):
-        found.append(last)
-    return tuple(found)
+        return (*state.factors, last)
+    return state.factors

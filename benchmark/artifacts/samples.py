@@ -8,18 +8,18 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from cat_bench.benchmark.artifacts.learned import Learned, Named, RunRecord
+from cat_bench.benchmark.artifacts.learned import Learned
 from cat_bench.benchmark.artifacts.output_folder import check_free, own_folder
 from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.errors import SamplingError
 from cat_bench.benchmark.planning.plan import BASE
 from cat_bench.benchmark.planning.spec import Sampler
-from cat_bench.benchmark.store.files import write_bytes
+from cat_bench.benchmark.store.files import png, write_bytes
+from cat_bench.benchmark.store.record import Named, RunRecord
 from cat_bench.benchmark.system.determinism import deterministic
 from cat_bench.benchmark.system.device import resolve_device, resolve_precision
 from cat_bench.benchmark.system.provenance import default_threads
 from cat_bench.benchmark.text_to_image.sampling import SamplerConfig, sample
-from cat_bench.benchmark.text_to_image.scoring import png
 
 RECORD = "samples.json"
 SHEET = "sheet"
@@ -90,7 +90,7 @@ def draw(look: Look, out: Path, device: str | None = None) -> Iterator[int]:
             [prompt for _, prompt, _ in items],
             [seed for _, _, seed in items],
             SamplerConfig(**look.sampler.model_dump()),
-            token=(look.learned.tokens if look.learned else None) or None,
+            tokens=(look.learned.tokens if look.learned else None) or None,
             precision=resolve_precision(spec.precision, where),
         )
         for first, pictures in batches:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +17,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from cat_bench.benchmark.backbones.folders import backbone_folder, metric_for
+from cat_bench.benchmark.backbones.conditioning import Conditioning
+from cat_bench.benchmark.backbones.folders import backbone_folder, fingerprint
 from cat_bench.benchmark.backbones.registry import described, registered
-from cat_bench.benchmark.backbones.stable_diffusion import COMPONENTS, SECOND, read_pipeline
-from cat_bench.benchmark.backbones.text_encoders import Conditioning, PromptEncoder, TextEncoder
+from cat_bench.benchmark.backbones.schedule import Schedule
+from cat_bench.benchmark.backbones.stable_diffusion import read_pipeline
+from cat_bench.benchmark.backbones.text_encoders import PromptEncoder, TextEncoder
 from cat_bench.benchmark.errors import BackboneError
-from cat_bench.benchmark.system.device import resolve_device
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from cat_bench.benchmark.system.device import resolve_device, weights_dtype
 
 
 @dataclass(eq=False, repr=False)
@@ -39,29 +38,23 @@ class Backbone:
     unet: Any  # UNet2DConditionModel
     vae: Any  # AutoencoderKL
     text_encoders: tuple[TextEncoder, ...]  # one, or Stable Diffusion XL's two
-    scheduler: Any  # DDPMScheduler: the noise schedule the model was trained with
+    schedule: Schedule  # that the model was trained with
     empty_is_zero: bool = False  # guidance starts from zeros, not from the embedding of the empty prompt
 
     @classmethod
     def load(cls, name: str | Path, device: str | torch.device = "auto", weights: str = "auto") -> Backbone:
         """Load a backbone by its registered name, a diffusers folder, or `owner/name` from the Hugging Face Hub.
 
-        `weights` is how the UNet's and the text encoders' are held. `auto` is fp32, on a GPU as `backbones.toml` says:
-        adapters are folded into these weights, and bf16's 8 bits would swallow small ones; autocast gives half
-        precision its speed anyway. Only safetensors are read, never pickles. Raises BackboneError.
+        `weights` is how the UNet's and the text encoders' are held (see `weights_dtype`). Only safetensors are read,
+        never pickles. Raises BackboneError, or SpecError for a device or weights that cannot be.
         """
-        if weights not in ("auto", *DTYPES):
-            raise BackboneError(f"weights {weights!r} are unknown; use one of auto, {', '.join(DTYPES)}")
         id_, folder = backbone_folder(str(name))
         where = resolve_device(device)
-        if weights == "auto":
-            weights = described(id_, folder).weights if where.type == "cuda" else "fp32"
-        if weights == "fp16" and where.type == "cpu":
-            raise BackboneError("weights fp16 cannot be computed with on a CPU; use fp32 or bf16")
+        dtype = weights_dtype(weights, where, described(id_, folder).weights)
         bar = transformers_logging.is_progress_bar_enabled()
         transformers_logging.disable_progress_bar()
         try:
-            backbone = cls(id_, folder, where, **read_pipeline(folder, DTYPES[weights]))
+            backbone = cls(id_, folder, where, **read_pipeline(folder, dtype))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             if isinstance(error, BackboneError):
                 raise
@@ -76,15 +69,14 @@ class Backbone:
         return backbone
 
     def _check(self) -> None:
-        if self.scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
-            raise BackboneError(
-                f"{self.folder / 'scheduler'}: prediction_type {self.scheduler.config.prediction_type!r} is not"
-                " supported (epsilon and v_prediction are)"
-            )
+        try:
+            kind = self.schedule.prediction_type
+        except BackboneError as error:
+            raise BackboneError(f"{self.folder / 'scheduler'}: {error}") from None
         entry = registered().get(self.id)
-        if entry and (self.prediction_type, self.resolution) != (entry.prediction, entry.resolution):
+        if entry and (kind, self.resolution) != (entry.prediction, entry.resolution):
             raise BackboneError(
-                f"{self.folder} is not {self.id}: it predicts {self.prediction_type} at {self.resolution} pixels,"
+                f"{self.folder} is not {self.id}: it predicts {kind} at {self.resolution} pixels,"
                 f" and {self.id} {entry.prediction} at {entry.resolution}"
             )
         if self.unet.config.in_channels != self.vae.config.latent_channels:
@@ -94,10 +86,9 @@ class Backbone:
             )
 
     @property
-    def prediction_type(self) -> Literal["epsilon", "v_prediction"]:
-        """What the UNet predicts: the noise ε, or the velocity v = √ᾱ·ε − √(1−ᾱ)·z0."""
-        kind: Literal["epsilon", "v_prediction"] = self.scheduler.config.prediction_type
-        return kind
+    def network(self) -> Any:
+        """What adapters are put into."""
+        return self.unet
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -110,23 +101,10 @@ class Backbone:
         """Side of the square images, in pixels."""
         return self.latent_shape[1] * int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
-    @property
-    def metric(self) -> str:
-        """The metric model that goes with this backbone, as `MetricModel.load` takes it."""
-        return metric_for(self.id, self.folder)
-
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the names and bytes of all component files that can be loaded (configs, weights, vocabulary)."""
-        total = hashlib.sha256()
-        parts = (self.folder / part for part in (*COMPONENTS, *SECOND))
-        files = (path for part in parts if part.is_dir() for path in part.iterdir())
-        for path in sorted(files, key=lambda path: path.relative_to(self.folder).as_posix()):
-            if path.suffix in (".safetensors", ".json", ".txt"):
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                total.update(f"{path.relative_to(self.folder).as_posix()} {digest}\n".encode())
-        return total.hexdigest()
+        return fingerprint(self.folder)
 
     @property
     def token_width(self) -> int:

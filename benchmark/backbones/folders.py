@@ -1,18 +1,20 @@
-"""Where models lie: shipped ones and the Hub's by their names, any folder by its path."""
+"""Where backbones lie (shipped ones and the Hub's by name, any folder by path), and what their files tell unopened."""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 from pathlib import Path
 
-from cat_bench.benchmark.backbones.registry import OTHER, described, registered
-from cat_bench.benchmark.errors import BackboneError, MetricModelError
+from cat_bench.benchmark.backbones.registry import registered
+from cat_bench.benchmark.errors import BackboneError
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 BACKBONE_MARK = "model_index.json"
-METRIC_MARK = "open_clip_config.json"
+COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+SECOND = ("text_encoder_2", "tokenizer_2")  # Stable Diffusion XL's
 NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _FAMILIES = {"StableDiffusionPipeline": "sd", "StableDiffusionXLPipeline": "sdxl"}
 
@@ -112,26 +114,22 @@ def _from_hub(name: str, repository: str, revision: str | None, fetch: bool) -> 
         ) from error
 
 
-def metric_for(id_: str, folder: Path | None) -> str:
-    """The metric model a backbone is scored with: the folder `<backbone>-clip` beside it, else what is registered."""
-    if folder is not None:
-        beside = folder.with_name(f"{folder.name}-clip")
-        if (beside / METRIC_MARK).is_file():
-            return str(beside)
-    entry = described(id_, folder)
-    return entry.metric if ":" in entry.metric else OTHER.metric  # a registered folder is beside its own backbone only
+def fingerprint(folder: Path) -> str:
+    """sha256 over the names and bytes of all files of a pipeline that can be loaded (configs, weights, vocabulary)."""
+    total = hashlib.sha256()
+    files = (path for part in (*COMPONENTS, *SECOND) if (folder / part).is_dir() for path in (folder / part).iterdir())
+    for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
+        if path.suffix in (".safetensors", ".json", ".txt"):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            total.update(f"{path.relative_to(folder).as_posix()} {digest}\n".encode())
+    return total.hexdigest()
 
 
-def find_metric(name: str) -> tuple[str, Path | None]:
-    """The id and folder of a metric model: a shipped name, an open_clip folder, or `ARCHITECTURE:TAG` (no folder)."""
-    shipped = WEIGHTS / name
-    folder = shipped if (shipped / METRIC_MARK).is_file() else Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / METRIC_MARK).is_file():
-            raise MetricModelError(f"{folder} is no open_clip folder: it has no {METRIC_MARK}")
-        if not any(folder.glob("*.safetensors")):
-            raise MetricModelError(f"{folder} has no safetensors weights (pickled ones are never loaded)")
-        return folder.resolve().name, folder.resolve()
-    if ":" in name:
-        return name, None
-    raise MetricModelError(f"metric model {name!r} not found; give an open_clip folder or ARCHITECTURE:TAG")
+def resolution(folder: Path) -> int:
+    """Side of the square images that a pipeline makes, in pixels. Raises BackboneError."""
+    try:
+        unet, vae = (json.loads((folder / part / "config.json").read_text("utf-8")) for part in ("unet", "vae"))
+        return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackboneError(f"{folder}: the configurations of unet/ and vae/ cannot be read: {error}") from error

@@ -10,12 +10,10 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from cat_bench.benchmark.backbones.folders import BACKBONE_MARK, family, weight_file
+from cat_bench.benchmark.backbones.folders import BACKBONE_MARK, COMPONENTS, SECOND, family, weight_file
+from cat_bench.benchmark.backbones.schedule import Schedule
 from cat_bench.benchmark.backbones.text_encoders import TextEncoder
 from cat_bench.benchmark.errors import BackboneError
-
-COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-SECOND = ("text_encoder_2", "tokenizer_2")  # Stable Diffusion XL's
 
 
 def read_pipeline(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
@@ -44,6 +42,6 @@ def read_pipeline(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
         # Always fp32: half-precision decoders of this family are known to overflow.
         "vae": network(AutoencoderKL, "vae", torch_dtype=torch.float32),
         "text_encoders": tuple(encoders),
-        "scheduler": DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
+        "schedule": Schedule(DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)),
         "empty_is_zero": double and bool(index.get("force_zeros_for_empty_prompt", True)),
     }

@@ -31,7 +31,7 @@ def export(
     """Write what was learned as a LoRA that stock diffusers loads, with a model card."""
     from rich.console import Console
 
-    from cat_bench.benchmark.cli.listing import find_run
+    from cat_bench.benchmark.store.record import find_run
 
     folder = find_run(run, runs)
     from cat_bench.benchmark.artifacts.export import export as write
@@ -65,18 +65,19 @@ def sample(
     from rich.progress import Progress
 
     from cat_bench.benchmark.cli.flags import numbers
-    from cat_bench.benchmark.cli.listing import find_run
     from cat_bench.benchmark.errors import SpecError
+    from cat_bench.benchmark.store.record import find_run
 
     folder = find_run(run, runs)
     noise = numbers(seeds, "--seeds") or ()
     noise = tuple(range(noise[0])) if seeds.strip().isdecimal() else tuple(dict.fromkeys(noise))
     if not noise:
         raise SpecError("--seeds 0: give how many images of each prompt, or a list such as 3,5")
-    from cat_bench.benchmark.artifacts.learned import RunRecord, open_stage
+    from cat_bench.benchmark.artifacts.learned import open_stage
     from cat_bench.benchmark.artifacts.samples import SHEET, Look, draw, filled
     from cat_bench.benchmark.planning.plan import BASE
     from cat_bench.benchmark.planning.spec import resolve
+    from cat_bench.benchmark.store.record import RunRecord
 
     record = RunRecord.read(folder)
     if method == BASE and any(given is not None for given in (stage, order, seed)):

@@ -78,8 +78,9 @@ def _devices() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    from cat_bench.benchmark.backbones.folders import backbone_folder, find_metric, metric_for
+    from cat_bench.benchmark.backbones.folders import backbone_folder
     from cat_bench.benchmark.errors import CatBenchError
+    from cat_bench.benchmark.extractors.folders import find_metric, metric_for
     from cat_bench.benchmark.planning.spec import RunSpec
 
     name = RunSpec().backbone

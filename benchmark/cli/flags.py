@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cat_bench.benchmark.errors import SpecError
+
+INTERRUPTED = 130  # exit code
+
+
+def as_given() -> str:
+    """The command as it was given, to be repeated."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def words(given: Sequence[str] | None) -> tuple[str, ...] | None:

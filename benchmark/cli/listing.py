@@ -10,9 +10,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from cat_bench.benchmark.errors import RunError
-from cat_bench.benchmark.execution.completion import CELL, RUN
 from cat_bench.benchmark.store.files import read_json
+from cat_bench.benchmark.store.record import CELL, RUN
 from cat_bench.benchmark.store.stage import RECORD, whole
 
 
@@ -73,20 +72,6 @@ LISTS: dict[str, Callable[[], Table]] = {
     "backbones": list_backbones,
     "metrics": list_metrics,
 }
-
-
-def find_run(run: str | None, runs: Path) -> Path:
-    """The folder of a run: a path, a name under `runs`, or the latest one. Raises RunError."""
-    if run is None:
-        made = [path.parent for path in runs.glob(f"*/{RUN}")]
-        if not made:
-            raise RunError(f"there is no run in {runs}: `cat-bench run` makes one, or say where with --runs")
-        return max(made, key=lambda folder: (folder / RUN).stat().st_mtime)
-    for folder in (runs / run, Path(run)):
-        if (folder / RUN).is_file():
-            return folder
-    there = ", ".join(sorted(path.parent.name for path in runs.glob(f"*/{RUN}"))) or "none"
-    raise RunError(f"there is no run {run!r} in {runs} (there: {there}), nor is it a run's folder")
 
 
 def show_run(folder: Path) -> list[Table]:

@@ -1,4 +1,4 @@
-"""What a run's folder holds that other settings made: taken out before work begins, and said."""
+"""What a run's folder holds that other settings made is set aside before work begins, with a message for each kind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def set_aside_changed(plan: Plan, library: Library) -> Iterator[events.Message]:
     Stages whose model or images would differ move to the kept ones, so that a report never mixes two settings and going
     back to the earlier settings takes them up again. Stages that only need new scores stay: they are scored again.
     """
-    planned = {stage.place: stage for stage in (plan.base, *(s for cell in plan.cells for s in cell.stages))}
+    planned = {stage.place: stage for stage in plan.stages}
     mine = {cell.folder for cell in plan.cells}
     moved: Counter[tuple[str, str]] = Counter()
     for record_path in [*sorted(plan.folder.glob(f"*/order*-seed*/*/{RECORD}")), plan.base.place / RECORD]:

@@ -9,46 +9,40 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cat_bench.benchmark.backbones.folders import find_backbone, find_metric, metric_for
-from cat_bench.benchmark.errors import CatBenchError
-from cat_bench.benchmark.extractors.folders import find_dino
 from cat_bench.benchmark.planning import keys
 from cat_bench.benchmark.planning.spec import RunSpec
 from cat_bench.benchmark.store.files import read_json, write_json
+from cat_bench.benchmark.store.record import CELL, RUN
 from cat_bench.benchmark.store.stage import whole
 from cat_bench.benchmark.system.provenance import default_threads, now
 from cat_bench.methods.registry import methods
 
 if TYPE_CHECKING:
+    from cat_bench.benchmark.planning.engine import Domain
     from cat_bench.benchmark.planning.plan import Plan
     from cat_bench.tasks.sequence import Sequence
 
-RUN = "run.json"
-CELL = "cell.json"
 
-
-def mark_complete(plan: Plan, spec: RunSpec) -> None:
+def mark_complete(plan: Plan, domain: Domain) -> None:
     """Record that every stage of the plan is in its place, and what that was concluded from."""
-    stages = [plan.base, *(stage for cell in plan.cells for stage in cell.stages)]
-    places = {str(stage.place.relative_to(plan.folder)): asdict(stage.keys) for stage in stages}
     record = read_json(plan.folder / RUN) or {}
     complete = {
-        "signature": _signature(spec, plan.sequence),
+        "signature": _signature(plan.spec, plan.sequence, domain),
         "references": plan.references_key,
         "cells": [cell.cell.path for cell in plan.cells],
-        "stages": places,
+        "stages": {str(stage.place.relative_to(plan.folder)): asdict(stage.keys) for stage in plan.stages},
     }
     write_json(plan.folder / RUN, {**record, "finished": now(), "complete": complete})
 
 
-def is_complete(folder: Path, spec: RunSpec, sequence: Sequence) -> bool:
+def is_complete(folder: Path, spec: RunSpec, sequence: Sequence, domain: Domain) -> bool:
     """Whether this very specification was finished here, nothing it depends on was touched since, and all is there.
 
     False only means that the plan must be made to know: the answer never replaces a stage's own key.
     """
     record = read_json(folder / RUN)
     complete: dict[str, Any] | None = (record or {}).get("complete")
-    if complete is None or complete["signature"] != _signature(spec, sequence):
+    if complete is None or complete["signature"] != _signature(spec, sequence, domain):
         return False
     references = read_json(folder / "references" / "references.json")
     if references is None or references["key"] != complete["references"]:
@@ -63,25 +57,19 @@ def is_complete(folder: Path, spec: RunSpec, sequence: Sequence) -> bool:
     return True
 
 
-def _signature(spec: RunSpec, sequence: Sequence) -> str | None:
+def _signature(spec: RunSpec, sequence: Sequence, domain: Domain) -> str | None:
     """Changes whenever a key could; it may change more often (a touched file), which costs seconds, not results."""
-    try:
-        id_, backbone = find_backbone(spec.backbone, fetch=False)
-        _, metric = find_metric(spec.metric or metric_for(id_, backbone))
-        dino = find_dino(spec.dino, fetch=False)[1] if spec.dino else None
-    except CatBenchError:
+    models = domain.files(spec)
+    if models is None:
         return None
-    folders = [keys.folder_digest(folder) for folder in (backbone, metric, dino, *_method_folders(spec)) if folder]
     return keys.digest(
-        *(spec.model_dump(mode="json"), sequence.fingerprint, [concept.fingerprint for concept in sequence.concepts]),
-        *(
-            version("cat-bench"),
-            keys.LEARNING_VERSION,
-            keys.SAMPLING_VERSION,
-            keys.SCORING_VERSION,
-            default_threads(),
-            folders,
-        ),
+        spec.model_dump(mode="json"),
+        sequence.fingerprint,
+        [concept.fingerprint for concept in sequence.concepts],
+        version("cat-bench"),
+        *(keys.LEARNING_VERSION, keys.SAMPLING_VERSION, keys.SCORING_VERSION),
+        default_threads(),
+        [keys.folder_digest(folder) for folder in (*models, *_method_folders(spec))],
     )
 
 

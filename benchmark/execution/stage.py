@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from cat_bench.benchmark.planning import events
 from cat_bench.benchmark.planning.engine import Engine
+from cat_bench.benchmark.planning.keys import ADAPTER, EMBEDDINGS, IMAGES, SCORES
 from cat_bench.benchmark.planning.plan import BASE, CellPlan, Plan, StagePlan
-from cat_bench.benchmark.planning.spec import RunSpec
 from cat_bench.benchmark.store.library import Library
-from cat_bench.benchmark.store.stage import ADAPTER, EMBEDDINGS, IMAGES, SCORES, Workplace, whole
+from cat_bench.benchmark.store.stage import Workplace, whole
 from cat_bench.benchmark.system import provenance
 from cat_bench.benchmark.text_to_image.scoring import sample_and_embed, score
 
@@ -26,85 +26,101 @@ def ready(stage: StagePlan) -> bool:
     return record is not None and all(record.get(part) == key for part, key in asdict(stage.keys).items())
 
 
-def make_stage(
-    plan: Plan, cell: CellPlan | None, stage: StagePlan, spec: RunSpec, engine: Engine, library: Library, index: int
-) -> Iterator[events.Event]:
-    """Put the stage in its place, whatever is there now; yields what happens. cell None: the untouched backbone."""
-    named = (cell.cell if cell else None, stage.number, stage.concept.id if stage.concept else BASE)
+@dataclass(frozen=True)
+class Work:
+    """What every stage of a run is made from."""
+
+    plan: Plan
+    engine: Engine
+    library: Library
+
+
+def make_stage(work: Work, cell: CellPlan | None, stage: StagePlan, index: int = 0) -> Iterator[events.Event]:
+    """Put the stage in its place, whatever is there now; yields what happens.
+
+    cell: None for the untouched backbone; index: the cell's number in the run, from 1.
+    """
+    number, concept = stage.number, stage.concept.id if stage.concept else BASE
+    of = cell.cell if cell else None
     if ready(stage):
-        yield events.StageEnded(*named, "ready", 0.0)
+        yield events.StageEnded(of, number, concept, "ready", 0.0)
         return
     began = time.monotonic()
-    count = len(cell.stages) if cell else 1
-    yield events.StageBegun(*named[:2], count, named[2], index, len(plan.cells))
-    work = Workplace(stage.place, stage.keys)
-    if not work.complete:
-        work.open()
-        yield from _fill(plan, cell, stage, spec, engine, library, work)
-        work.publish(_record(plan, cell, stage, work))
-    made: events.Origin = "made" if "computed" in work.notes else "shared"
+    yield events.StageBegun(of, number, len(cell.stages) if cell else 1, concept, index, len(work.plan.cells))
+    place = Workplace(stage.place, stage.keys)
+    if not place.complete:
+        place.open()
+        yield from _learn(work, cell, stage, place)
+        yield from _sample(work, cell, stage, place)
+        _score(work, stage, place)
+        place.publish(_record(work.plan, cell, stage, place))
+    made: events.Origin = "made" if "computed" in place.notes else "shared"
     if stage.place.exists():
-        library.clear(stage.place, stage.keys)
-    work.move()
+        work.library.clear(stage.place, stage.keys)
+    place.move()
     if (record := whole(stage.place)) is not None:
-        library.add(stage.place, record)
-    yield events.StageEnded(*named, made, time.monotonic() - began)
+        work.library.add(stage.place, record)
+    yield events.StageEnded(of, number, concept, made, time.monotonic() - began)
 
 
-def _fill(
-    plan: Plan,
-    cell: CellPlan | None,
-    stage: StagePlan,
-    spec: RunSpec,
-    engine: Engine,
-    library: Library,
-    work: Workplace,
-) -> Iterator[events.Event]:
-    adapter = work.folder / ADAPTER if cell else None
+def _learn(work: Work, cell: CellPlan | None, stage: StagePlan, place: Workplace) -> Iterator[events.Event]:
+    """The adapter, from a stage that holds it or by training; stage 0 has none."""
     provenance.reset_peak_memory()
-    if cell and adapter and not (work.has(ADAPTER) and "train_seconds" in work.notes):
-        if donor := _take(library, work, "key", ADAPTER):
-            facts = {fact: donor.get(fact) for fact in _FACTS}
-            peak = donor.get("peak_memory_bytes")
-            work.note(**facts, train_seconds=donor["seconds"]["train"], train_peak=peak, train_shared=True)
-        else:
-            began = time.monotonic()
-            facts = yield from engine.learn(cell, stage, adapter)
-            peak = provenance.peak_memory()
-            work.note(**facts, train_seconds=time.monotonic() - began, train_peak=peak, computed=True)
-    if not work.has(EMBEDDINGS):
-        if donor := _take(library, work, "embeddings_key", IMAGES, EMBEDDINGS):
-            work.note(sample_seconds=donor["seconds"]["sample"], sample_shared=True)
-        else:
-            donor = _take(library, work, "samples_key", IMAGES)
-            before = donor["seconds"]["sample"] if donor else work.notes.get("sample_seconds", 0.0)
-            began = time.monotonic()
-            for done in sample_and_embed(engine, cell, stage, work.folder, adapter):
-                work.note(sample_seconds=before + time.monotonic() - began, computed=True)
-                yield events.Sampling(done, len(stage.items))
+    if cell is None or (place.has(ADAPTER) and "train_seconds" in place.notes):
+        return
+    if donor := _take(work.library, place, "key", ADAPTER):
+        facts = {fact: donor.get(fact) for fact in _FACTS}
+        seconds, peak = donor["seconds"]["train"], donor.get("peak_memory_bytes")
+        place.note(**facts, train_seconds=seconds, train_peak=peak, train_shared=True)
+        return
     began = time.monotonic()
-    if donor := _take(library, work, "scores_key", SCORES):
-        work.note(score_seconds=donor["seconds"]["score"])
-    else:
-        score(plan, stage, work.folder, spec.preservation_images)
-        work.note(score_seconds=time.monotonic() - began)
+    facts = yield from work.engine.learn(cell, stage, place.folder / ADAPTER)
+    seconds, peak = time.monotonic() - began, provenance.peak_memory()
+    place.note(**facts, train_seconds=seconds, train_peak=peak, computed=True)
 
 
-def _take(library: Library, work: Workplace, field: str, *parts: str) -> dict[str, Any] | None:
+def _sample(work: Work, cell: CellPlan | None, stage: StagePlan, place: Workplace) -> Iterator[events.Event]:
+    """Images and their embeddings, from a stage that holds them or by sampling."""
+    if place.has(EMBEDDINGS):
+        return
+    if donor := _take(work.library, place, "embeddings_key", IMAGES, EMBEDDINGS):
+        place.note(sample_seconds=donor["seconds"]["sample"], sample_shared=True)
+        return
+    donor = _take(work.library, place, "samples_key", IMAGES)
+    before = donor["seconds"]["sample"] if donor else place.notes.get("sample_seconds", 0.0)
+    began = time.monotonic()
+    roles = tuple(work.plan.identity.extractors)
+    adapter = place.folder / ADAPTER if cell else None
+    for done in sample_and_embed(work.engine, roles, cell, stage, place.folder, adapter):
+        place.note(sample_seconds=before + time.monotonic() - began, computed=True)
+        yield events.Sampling(done, len(stage.items))
+
+
+def _score(work: Work, stage: StagePlan, place: Workplace) -> None:
+    """The stage's rows of the long table, from a stage that holds them or from the embeddings."""
+    if donor := _take(work.library, place, "scores_key", SCORES):
+        place.note(score_seconds=donor["seconds"]["score"])
+        return
+    began = time.monotonic()
+    score(work.plan, stage, place.folder)
+    place.note(score_seconds=time.monotonic() - began)
+
+
+def _take(library: Library, place: Workplace, field: str, *parts: str) -> dict[str, Any] | None:
     """Have the parts from a stage that holds them; its record, or None if no stage does."""
-    found = library.find(field, getattr(work.keys, field))
+    found = library.find(field, getattr(place.keys, field))
     if found is None:
         return None
     try:
         for part in parts:
-            work.take(found[0], part)
+            place.take(found[0], part)
     except FileNotFoundError:  # another process replaced the donor meanwhile
         return None
-    return found[1] if library.find(field, getattr(work.keys, field)) == found else None
+    return found[1] if library.find(field, getattr(place.keys, field)) == found else None
 
 
-def _record(plan: Plan, cell: CellPlan | None, stage: StagePlan, work: Workplace) -> dict[str, Any]:
-    notes = work.notes
+def _record(plan: Plan, cell: CellPlan | None, stage: StagePlan, place: Workplace) -> dict[str, Any]:
+    notes = place.notes
     return {
         "schema_version": SCHEMA_VERSION,
         **asdict(stage.keys),

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 
-from cat_bench.benchmark.backbones.folders import find_metric
 from cat_bench.benchmark.errors import MetricModelError
+from cat_bench.benchmark.extractors.base import Features, as_picture
+from cat_bench.benchmark.extractors.folders import find_metric, fingerprint
+from cat_bench.benchmark.planning.identity import CLIP
 from cat_bench.benchmark.system.device import resolve_device
-
-Features = NDArray[np.float32]
 
 
 @dataclass(eq=False, repr=False)
@@ -56,17 +56,12 @@ class MetricModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the names and bytes of the folder's files, or over the weights of a model without a folder."""
-        total = hashlib.sha256()
-        if self.folder is None:
-            total.update(self.id.encode())
-            for name, tensor in sorted(self.model.state_dict().items()):
-                total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-            return total.hexdigest()
-        for path in sorted(self.folder.iterdir()):
-            if path.suffix in (".safetensors", ".json", ".txt"):
-                with path.open("rb") as file:
-                    total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        """sha256 over the folder's files, or over the weights of a model without a folder."""
+        if self.folder is not None:
+            return fingerprint(CLIP, self.folder)
+        total = hashlib.sha256(self.id.encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         return total.hexdigest()
 
     @torch.inference_mode()
@@ -91,11 +86,6 @@ class MetricModel:
     def _none(self) -> Features:
         width = int(self.model.visual.output_dim)
         return np.zeros((0, width), dtype=np.float32)
-
-
-def as_picture(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
-    """An RGB picture of an array (H, W, 3), or of what is one already."""
-    return (image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))).convert("RGB")
 
 
 def _pretrained(id_: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +17,9 @@ from transformers import ViTModel
 from transformers.utils import logging
 
 from cat_bench.benchmark.errors import MetricModelError
-from cat_bench.benchmark.extractors.clip import Features, as_picture
-from cat_bench.benchmark.extractors.folders import CONFIG, DINO, WEIGHTS, find_dino
+from cat_bench.benchmark.extractors.base import Features, as_picture
+from cat_bench.benchmark.extractors.folders import DINO, WEIGHTS, find_dino, fingerprint
+from cat_bench.benchmark.planning.identity import DINO as ROLE
 from cat_bench.benchmark.system.device import resolve_device
 
 # ImageNet's, as in DINO's own evaluation
@@ -70,11 +70,7 @@ class DinoModel:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over the bytes of configuration and weights."""
-        total = hashlib.sha256()
-        for name in (CONFIG, WEIGHTS):
-            with (self.folder / name).open("rb") as file:
-                total.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-        return total.hexdigest()
+        return fingerprint(ROLE, self.folder)
 
     @torch.inference_mode()
     def images(self, images: Sequence[Image.Image] | Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> Features:

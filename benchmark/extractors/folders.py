@@ -1,15 +1,45 @@
-"""Where the model behind `dino_i` lies: on the Hub by its name, or in a folder."""
+"""Where the models that judge lie: shipped ones and the Hub's by their names, any folder by its path."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
+from cat_bench.benchmark.backbones.folders import WEIGHTS as SHIPPED
+from cat_bench.benchmark.backbones.registry import OTHER, described
 from cat_bench.benchmark.errors import MetricModelError
+from cat_bench.benchmark.planning.identity import CLIP
 
+METRIC_MARK = "open_clip_config.json"
 DINO = "facebook/dino-vits16"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+
+
+def metric_for(id_: str, folder: Path | None) -> str:
+    """The metric model a backbone is scored with: the folder `<backbone>-clip` beside it, else what is registered."""
+    if folder is not None:
+        beside = folder.with_name(f"{folder.name}-clip")
+        if (beside / METRIC_MARK).is_file():
+            return str(beside)
+    entry = described(id_, folder)
+    return entry.metric if ":" in entry.metric else OTHER.metric  # a registered folder is beside its own backbone only
+
+
+def find_metric(name: str) -> tuple[str, Path | None]:
+    """The id and folder of a metric model: a shipped name, an open_clip folder, or `ARCHITECTURE:TAG` (no folder)."""
+    shipped = SHIPPED / name
+    folder = shipped if (shipped / METRIC_MARK).is_file() else Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / METRIC_MARK).is_file():
+            raise MetricModelError(f"{folder} is no open_clip folder: it has no {METRIC_MARK}")
+        if not any(folder.glob("*.safetensors")):
+            raise MetricModelError(f"{folder} has no safetensors weights (pickled ones are never loaded)")
+        return folder.resolve().name, folder.resolve()
+    if ":" in name:
+        return name, None
+    raise MetricModelError(f"metric model {name!r} not found; give an open_clip folder or ARCHITECTURE:TAG")
 
 
 def find_dino(name: str, *, fetch: bool = True) -> tuple[str, Path | None]:
@@ -70,3 +100,16 @@ def _checked(folder: Path) -> Path:
             " save_pretrained and give that folder with --dino"
         )
     return folder
+
+
+def fingerprint(role: str, folder: Path) -> str:
+    """sha256 over the names and bytes of the files that make up the model of this role."""
+    if role == CLIP:
+        files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json", ".txt"))
+    else:
+        files = [folder / CONFIG, folder / WEIGHTS]
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()

@@ -1,4 +1,4 @@
-"""An adapter as a flat set of tensors, as it lies in `adapter.safetensors`.
+"""What an adapter carries from stage to stage, as plain tensors, and how it lies in `adapter.safetensors`.
 
 | key | tensor |
 | --- | --- |
@@ -12,61 +12,74 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from cat_bench.benchmark.errors import AdapterError
 
-if TYPE_CHECKING:
-    from cat_bench.benchmark.learning.lora import LoraAdapter
+Factor = Mapping[str, tuple[Tensor, Tensor]]  # by layer: A (r, in), B (out, r); ΔW = B A
 
 
-def pack(adapter: LoraAdapter, extra: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU, none sharing memory with another, as safetensors wants them."""
-    state: dict[str, Tensor] = {}
-    for name in adapter.names:
-        state[f"A.{name}"], state[f"B.{name}"] = adapter.A[name], adapter.B[name]
-        for number, factor in enumerate(adapter.factors):
-            state[f"factors.{number}.{name}.A"], state[f"factors.{number}.{name}.B"] = factor[name]
-    state |= {f"dense.{name}": value for name, value in adapter.dense.items()}
-    if adapter.token is not None:
-        state["token"] = adapter.token
-    state |= {f"extra.{key}": value for key, value in extra.items()}
-    return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in state.items()}
+@dataclass(frozen=True)
+class AdapterState:
+    """ΔW of a layer = dense + Σ B_i A_i of the factors + scaling · B A; the scaling is a setting, not a state."""
+
+    A: Mapping[str, Tensor]
+    B: Mapping[str, Tensor]
+    factors: tuple[Factor, ...] = ()  # of earlier stages, oldest first
+    dense: Mapping[str, Tensor] = field(default_factory=dict)
+    token: Tensor | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def pack(self) -> dict[str, Tensor]:
+        """Copies on the CPU by the keys above, none sharing memory with another, as safetensors wants them."""
+        flat: dict[str, Tensor] = {}
+        for name in self.A:
+            flat[f"A.{name}"], flat[f"B.{name}"] = self.A[name], self.B[name]
+            for number, factor in enumerate(self.factors):
+                flat[f"factors.{number}.{name}.A"], flat[f"factors.{number}.{name}.B"] = factor[name]
+        flat |= {f"dense.{name}": value for name, value in self.dense.items()}
+        if self.token is not None:
+            flat["token"] = self.token
+        flat |= {f"extra.{key}": value for key, value in self.extra.items()}
+        return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in flat.items()}
+
+    @classmethod
+    def unpack(cls, flat: Mapping[str, Tensor]) -> AdapterState:
+        """The inverse. Raises KeyError where half of a pair is missing."""
+
+        def below(start: str) -> dict[str, Tensor]:
+            return {key.removeprefix(start): value for key, value in flat.items() if key.startswith(start)}
+
+        A, factors = below("A."), []
+        while part := below(f"factors.{len(factors)}."):
+            factors.append({name: (part[f"{name}.A"], part[f"{name}.B"]) for name in A})
+        return cls(
+            A,
+            {name: flat[f"B.{name}"] for name in A},
+            tuple(factors),
+            below("dense."),
+            flat.get("token"),
+            below("extra."),
+        )
 
 
-@torch.no_grad()
-def unpack(adapter: LoraAdapter, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put a state into an adapter of the same layers and rank (none of it if it does not fit); returns the extras."""
-    count = len({key.split(".")[1] for key in state if key.startswith("factors.")})
-    out_in = {name: (adapter.B[name].shape[0], adapter.A[name].shape[1]) for name in adapter.names}
+def check_fit(flat: Mapping[str, Tensor], own: AdapterState) -> None:
+    """Raises AdapterError unless a packed state has the layers, rank and shapes of an adapter whose state is `own`."""
+    count = len({key.split(".")[1] for key in flat if key.startswith("factors.")})
     shapes: dict[str, tuple[int, ...] | None] = {}
-    for name, (out, into) in out_in.items():
-        shapes |= {f"A.{name}": (adapter.rank, into), f"B.{name}": (out, adapter.rank)}
+    for name in own.A:
+        shapes |= {f"A.{name}": tuple(own.A[name].shape), f"B.{name}": tuple(own.B[name].shape)}
         for i in range(count):  # an earlier adapter may have had any rank
             shapes |= {f"factors.{i}.{name}.A": None, f"factors.{i}.{name}.B": None}
-        if any(key.startswith("dense.") for key in state):
-            shapes[f"dense.{name}"] = (out, into)
-    if adapter.token is not None:
-        shapes["token"] = tuple(adapter.token.shape)
-    for key in sorted(shapes.keys() ^ {key for key in state if not key.startswith("extra.")}):
+        if any(key.startswith("dense.") for key in flat):
+            shapes[f"dense.{name}"] = (own.B[name].shape[0], own.A[name].shape[1])
+    if own.token is not None:
+        shapes["token"] = tuple(own.token.shape)
+    for key in sorted(shapes.keys() ^ {key for key in flat if not key.startswith("extra.")}):
         side = "lacks" if key in shapes else "has, against this backbone and these settings,"
         raise AdapterError(f"the stored adapter {side} {key}")
     for key, shape in shapes.items():
-        if shape is not None and tuple(state[key].shape) != shape:
-            raise AdapterError(f"the stored {key} is {tuple(state[key].shape)}; here it must be {shape}")
-
-    held = {key: value.detach().to(adapter.backbone.device, copy=True) for key, value in state.items()}
-    for name in adapter.names:
-        adapter.A[name].copy_(held[f"A.{name}"])
-        adapter.B[name].copy_(held[f"B.{name}"])
-    if adapter.token is not None:
-        adapter.token.copy_(held["token"])
-    factors = [
-        {name: (held[f"factors.{i}.{name}.A"], held[f"factors.{i}.{name}.B"]) for name in adapter.names}
-        for i in range(count)
-    ]
-    adapter.set_past(factors, {key.removeprefix("dense."): v for key, v in held.items() if key.startswith("dense.")})
-    return {key.removeprefix("extra."): value for key, value in held.items() if key.startswith("extra.")}
+        if shape is not None and tuple(flat[key].shape) != shape:
+            raise AdapterError(f"the stored {key} is {tuple(flat[key].shape)}; here it must be {shape}")

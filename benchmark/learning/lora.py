@@ -1,4 +1,4 @@
-"""The low-rank adapter that learns: peft's LoRA layers in the backbone's UNet, and what earlier concepts left there."""
+"""The low-rank adapter that learns: peft's LoRA layers in a frozen network, and what earlier concepts left there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.errors import AdapterError
-from cat_bench.benchmark.learning import adapter_state
-from cat_bench.benchmark.learning.swap import Swap, module_swap, parameter_swap, swapped
+from cat_bench.benchmark.learning.adapter_state import AdapterState, check_fit
+from cat_bench.benchmark.learning.host import Host
+from cat_bench.benchmark.learning.swap import Swap, folded, module_swap, parameter_swap, swapped
 
 PEFT_NAME = "default"
 Mode = Literal["on", "off", "previous"]
@@ -24,13 +24,13 @@ Mode = Literal["on", "off", "previous"]
 class LoraAdapter:
     """A trainable adapter on a frozen past on the untouched backbone: W0 + past + scaling · B A.
 
-    Implements `cat_bench.methods.base.Adapter`. Outside of `use` the UNet's base weights are always W0 itself, so that
-    nothing can drift. Only one adapter at a time can be in a backbone; `close` takes it out again.
+    Implements `cat_bench.methods.base.Adapter`. Outside of `use` the network's base weights are always W0 itself, so
+    that nothing can drift. Only one adapter at a time can be in a network; `close` takes it out again.
     """
 
     def __init__(
         self,
-        backbone: Backbone,
+        host: Host,
         rank: int,
         alpha: float | None,
         targets: tuple[str, ...],
@@ -41,7 +41,7 @@ class LoraAdapter:
 
         `generator` (on the CPU) draws the first A. Raises AdapterError where a target fits no linear layer.
         """
-        self.backbone = backbone
+        self.host = host
         self.rank = rank
         self.scaling = (rank if alpha is None else alpha) / rank
         self.generator = generator
@@ -49,23 +49,23 @@ class LoraAdapter:
         self.dense: dict[str, Tensor] = {}
         self.token: nn.Parameter | None = None
         if learns_token:
-            self.token = nn.Parameter(torch.zeros(1, backbone.token_width, device=backbone.device))
+            self.token = nn.Parameter(torch.zeros(1, host.token_width, device=host.device))
         self._sums: dict[str, Tensor] = {}  # the past's, computed on demand
         self._entry: dict[str, Tensor] | None = None  # past + delta as this stage was entered
         self._swaps: dict[tuple[Mode, torch.dtype | None], list[Swap]] = {}
 
-        unet = backbone.unet
-        if any(isinstance(module, LoraLayer) for module in unet.modules()):
-            raise AdapterError(f"backbone {backbone.id} already carries an adapter; close() it first")
-        self._base = _find(unet, targets)
+        network = host.network
+        if any(isinstance(module, LoraLayer) for module in network.modules()):
+            raise AdapterError(f"backbone {host.id} already carries an adapter; close() it first")
+        self._base = _find(network, targets)
         self.names = tuple(self._base)
         with torch.random.fork_rng(devices=[]):  # peft draws its A from the global stream; reset() draws ours
             config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(self.names))
-            inject_adapter_in_model(config, unet, PEFT_NAME)
+            inject_adapter_in_model(config, network, PEFT_NAME)
         self.A: dict[str, nn.Parameter] = {}
         self.B: dict[str, nn.Parameter] = {}
         for name in self.names:
-            layer = unet.get_submodule(name)
+            layer = network.get_submodule(name)
             assert isinstance(layer, LoraLayer)  # injected above
             layer.scaling[PEFT_NAME] = self.scaling  # peft wants a whole alpha
             for mine, theirs in ((self.A, layer.lora_A), (self.B, layer.lora_B)):
@@ -94,10 +94,6 @@ class LoraAdapter:
         """Everything learned so far, past + delta (out, in) in fp32: what is folded into W0 to sample."""
         return {name: self.past(name) + self.delta(name) for name in self.names}
 
-    def delta_norm(self) -> float:
-        """Frobenius norm, over all layers, of everything learned so far."""
-        return math.sqrt(sum(float(delta.square().sum()) for delta in self.deltas().values()))
-
     def parameters(self) -> list[nn.Parameter]:
         """What an optimiser trains: A and B of each layer in module order, then the token if one is learned."""
         weights = [factor[name] for name in self.names for factor in (self.A, self.B)]
@@ -121,7 +117,7 @@ class LoraAdapter:
             own.copy_(fresh)
             self.B[name].zero_()
         if self.token is not None:
-            self.token.copy_(self.backbone.random_token(self.generator))
+            self.token.copy_(self.host.random_token(self.generator))
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -138,7 +134,7 @@ class LoraAdapter:
         for name, base in self._base.items():
             if dense[name].shape != base.weight.shape:
                 raise AdapterError(f"ΔW of {name} must be {tuple(base.weight.shape)}, not {tuple(dense[name].shape)}")
-        device = self.backbone.device
+        device = self.host.device
         self.set_past([], {name: dense[name].detach().to(device, torch.float32, copy=True) for name in self.names})
         self.reset()
 
@@ -155,7 +151,7 @@ class LoraAdapter:
 
     @contextmanager
     def use(self, mode: Mode, dtype: torch.dtype | None = None) -> Iterator[None]:
-        """While it lasts the UNet is W0 + past + delta ("on"), W0 ("off"), or the state at this stage's entry.
+        """While it lasts the network is W0 + past + delta ("on"), W0 ("off"), or the state at this stage's entry.
 
         `dtype` is what changed weights are cast to, for a caller that has cast all others.
         """
@@ -177,35 +173,43 @@ class LoraAdapter:
             parameter_swap(self._base[name], "weight", folded(self._base[name], change[name], dtype)) for name in change
         ]
         if mode != "on":
-            swaps += [module_swap(self.backbone.unet, name, base) for name, base in self._base.items()]
+            swaps += [module_swap(self.host.network, name, base) for name, base in self._base.items()]
         return swaps
 
     def close(self) -> None:
-        """Take the LoRA layers out of the UNet again: it is what it was before."""
+        """Take the LoRA layers out of the network again: it is what it was before."""
         for name, base in self._base.items():
-            table, child, _ = module_swap(self.backbone.unet, name, base)
+            table, child, _ = module_swap(self.host.network, name, base)
             table[child] = base
-        if hasattr(self.backbone.unet, "peft_config"):
-            del self.backbone.unet.peft_config
+        if hasattr(self.host.network, "peft_config"):
+            del self.host.network.peft_config
 
     def state_dict(self, extra: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """What is carried to the next stage, flat (see adapter_state), for safetensors; `extra` is the method's own."""
-        return adapter_state.pack(self, extra or {})
+        return self._state(extra or {}).pack()
 
+    def _state(self, extra: Mapping[str, Tensor]) -> AdapterState:
+        return AdapterState(self.A, self.B, tuple(self.factors), self.dense, self.token, extra)
+
+    @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Become what `state_dict` described; returns the method's own. Raises AdapterError if it does not fit."""
-        return adapter_state.unpack(self, state)
+        """Become what `state_dict` described; returns the method's own. Raises AdapterError, changing nothing, if it
+        does not fit.
+        """
+        check_fit(state, self._state({}))
+        held = AdapterState.unpack({k: v.detach().to(self.host.device, copy=True) for k, v in state.items()})
+        for name in self.names:
+            self.A[name].copy_(held.A[name])
+            self.B[name].copy_(held.B[name])
+        if self.token is not None and held.token is not None:
+            self.token.copy_(held.token)
+        self.set_past([dict(factor) for factor in held.factors], dict(held.dense))
+        return dict(held.extra)
 
 
-@torch.no_grad()
-def folded(layer: nn.Linear, delta: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """W0 + ΔW, added in fp32, given back in `dtype` (None: W0's)."""
-    return (layer.weight.float() + delta.to(layer.weight.device)).to(dtype or layer.weight.dtype)
-
-
-def _find(unet: nn.Module, targets: tuple[str, ...]) -> dict[str, nn.Linear]:
+def _find(network: nn.Module, targets: tuple[str, ...]) -> dict[str, nn.Linear]:
     """The linear layers whose names end in one of the targets, in module order."""
-    linear = {name: module for name, module in unet.named_modules() if isinstance(module, nn.Linear)}
+    linear = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
     for target in targets:
         if not any(f".{name}".endswith(f".{target}") for name in linear):
             raise AdapterError(f"target {target!r} is the ending of no linear layer's name in the UNet")

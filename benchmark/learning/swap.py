@@ -66,3 +66,9 @@ def bare_swaps(network: nn.Module) -> list[Swap]:
         for name, layer in network.named_modules()
         if isinstance(layer, LoraLayer)
     ]
+
+
+@torch.no_grad()
+def folded(layer: nn.Linear, delta: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """W0 + ΔW, added in fp32, given back in `dtype` (None: W0's)."""
+    return (layer.weight.float() + delta.to(layer.weight.device)).to(dtype or layer.weight.dtype)

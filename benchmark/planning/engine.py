@@ -1,8 +1,9 @@
-"""What the runner asks of whatever computes: learn a concept, sample images, embed them."""
+"""What a run asks of whatever computes: a domain that knows its models, and an engine that has them loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,54 +13,41 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from cat_bench.benchmark.planning.events import Learning
+    from cat_bench.benchmark.planning.identity import Identity
     from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
+    from cat_bench.benchmark.planning.spec import RunSpec
 
 Pictures = Sequence[Image.Image] | NDArray[np.uint8]  # the array: (n, H, W, 3)
+
+
+class Domain(Protocol):
+    """A field in which concepts are learned. It answers for a run's models without loading them.
+
+    `TextToImage` is the real one. What a user can mend (a model that is not there, a device) is a CatBenchError.
+    """
+
+    def settled(self, spec: RunSpec) -> RunSpec:
+        """The specification with what it leaves to the backbone filled in; raises for models that cannot be found."""
+
+    def files(self, spec: RunSpec) -> tuple[Path, ...] | None:
+        """The folders of the run's models; None if one of them is not on this machine."""
+
+    def identity(self, spec: RunSpec) -> Identity:
+        """What the run's numbers depend on besides the specification."""
+
+    def open(self, spec: RunSpec) -> AbstractContextManager[Engine]:
+        """The engine, its models loaded; asked for only when something is left to compute."""
 
 
 class Engine(Protocol):
     """Everything that depends on the machine is behind this; `TorchEngine` is the real one."""
 
     @property
-    def backbone_id(self) -> str: ...
-    @property
-    def presets(self) -> str | None:
-        """The registered backbone whose settings suit this one; None if none does."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the backbone's files."""
-
-    @property
-    def metric_id(self) -> str:
-        """What the metric model is called in the records."""
-
-    @property
-    def metric_fingerprint(self) -> str:
-        """Of the metric model's files."""
-
-    @property
-    def dino_id(self) -> str | None:
-        """What the model behind `dino_i` is called in the records; None if the run does without."""
-
-    @property
-    def dino_fingerprint(self) -> str | None:
-        """Of its files."""
-
-    @property
-    def resolution(self) -> int:
-        """Side of the square images, in pixels."""
-
-    def tokens(self, text: str) -> int:
-        """Into how many tokens the backbone cuts a text; the most, where it has several tokenizers."""
-
-    @property
     def batch(self) -> int:
         """How many images are sampled at once."""
 
-    @property
-    def how(self) -> Mapping[str, Any]:
-        """What numbers depend on besides the inputs: device, precision, threads."""
+    def tokens(self, text: str) -> int:
+        """Into how many tokens the backbone cuts a text; the most, where it has several tokenizers."""
 
     def learn(self, cell: CellPlan, stage: StagePlan, target: Path) -> Generator[Learning, None, dict[str, Any]]:
         """Learn the stage's concept on top of `stage.previous` and write the adapter to `target`.
@@ -76,11 +64,8 @@ class Engine(Protocol):
         adapter: the stage's adapter file; None for the untouched backbone.
         """
 
-    def embed(self, pictures: Pictures) -> NDArray[np.float32]:
-        """(n, d), each row of length 1."""
-
-    def embed_dino(self, pictures: Pictures) -> NDArray[np.float32]:
-        """(n, d), each row of length 1, by the model behind `dino_i`; only where there is one."""
+    def embed(self, role: str, pictures: Pictures) -> NDArray[np.float32]:
+        """(n, d), each row of length 1, by the model that has this role in the run's identity."""
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(n, d), each row of length 1."""
+        """(n, d), each row of length 1, in the space of the role `clip`."""

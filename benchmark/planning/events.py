@@ -8,7 +8,7 @@ from typing import Literal
 
 from cat_bench.benchmark.planning.spec import Cell
 
-Status = Literal["ok", "failed", "oom", "interrupted", "skipped"]
+Status = Literal["ok", "failed", "oom", "interrupted"]
 Origin = Literal["made", "shared", "ready"]  # computed now; taken from another stage; was in place before
 
 

@@ -2,7 +2,7 @@
 
     learning    key(0) = H(backbone);  key(t) = H(key(t-1), concept, method, config, seed, precision, machine)
     images      H(key(t), sampler, every prompt and the seed of its noise)
-    embeddings  H(images, metric model, and DINO where it is asked for)
+    embeddings  H(images, the models that judge)
     scores      H(embeddings, the references and texts of the whole sequence, the base's embeddings, the cell's name)
 
 Each of the four is looked up by its own key, so a change redoes what depends on it and nothing else.
@@ -16,7 +16,8 @@ import io
 import json
 import textwrap
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,23 @@ from typing import Any
 LEARNING_VERSION = "1"
 SAMPLING_VERSION = "1"
 SCORING_VERSION = "2"
+
+
+# The parts of a stage's folder.
+ADAPTER = "adapter.safetensors"
+EMBEDDINGS = "embeddings.safetensors"
+SCORES = "scores.parquet"
+IMAGES = "images"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What a stage holds, part by part; each includes the ones before it."""
+
+    key: str  # the adapter
+    samples_key: str  # the images
+    embeddings_key: str
+    scores_key: str
 
 
 def digest(*parts: Any) -> str:
@@ -45,20 +63,30 @@ def base_key(backbone: str) -> str:
 
 
 def learning_key(
-    previous: str, concept: str, method: str, version: str, code: str, config: Mapping[str, Any], seed: int, how: Any
+    *,
+    previous: str,
+    concept: str,
+    method: str,
+    version: str,
+    code: str,
+    config: Mapping[str, Any],
+    seed: int,
+    how: Mapping[str, Any],
 ) -> str:
     """Key of a stage's adapter. concept: its fingerprint; code: `code_digest` of the method; how: precision, device."""
-    return digest("learn", LEARNING_VERSION, previous, concept, method, version, code, dict(config), seed, how)
+    return digest("learn", LEARNING_VERSION, previous, concept, method, version, code, dict(config), seed, dict(how))
 
 
-def images_key(learning: str, sampler: Mapping[str, Any], items: list[tuple[str, str, int]], how: Any) -> str:
+def images_key(
+    learning: str, sampler: Mapping[str, Any], items: list[tuple[str, str, int]], how: Mapping[str, Any]
+) -> str:
     """Key of a stage's images. items: each image's path, prompt and noise seed, in order (batches follow the order)."""
-    return digest("images", SAMPLING_VERSION, learning, dict(sampler), items, how)
+    return digest("images", SAMPLING_VERSION, learning, dict(sampler), items, dict(how))
 
 
-def embeddings_key(images: str, metric: str, dino: str | None = None) -> str:
-    """Key of the embeddings of these images by the models with these fingerprints; dino None: the run has none."""
-    return digest("embeddings", images, metric, *([dino] if dino else []))
+def embeddings_key(images: str, judges: Sequence[str]) -> str:
+    """Key of the embeddings of these images by the models with these fingerprints."""
+    return digest("embeddings", images, *judges)
 
 
 def scores_key(embeddings: str, cell: Mapping[str, Any], context: str) -> str:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.planning import keys
+from cat_bench.benchmark.planning.keys import Keys
 from cat_bench.benchmark.planning.seeds import stream
 from cat_bench.benchmark.planning.spec import Cell, RunSpec, cells
-from cat_bench.benchmark.store.stage import ADAPTER, IMAGES, Keys
-from cat_bench.methods.base import Method
 from cat_bench.methods.registry import methods
 
 if TYPE_CHECKING:
-    from cat_bench.benchmark.planning.engine import Engine
+    from cat_bench.benchmark.planning.identity import Identity
+    from cat_bench.methods.base import Method
     from cat_bench.tasks.concept import Concept
     from cat_bench.tasks.sequence import Sequence as TaskSequence
 
@@ -43,7 +43,7 @@ class Item:
     @property
     def path(self) -> str:
         """Where the image lies in a stage's folder."""
-        return f"{IMAGES}/{self.group.removeprefix('concept/')}/{self.prompt:02d}-{self.image}.png"
+        return f"{keys.IMAGES}/{self.group.removeprefix('concept/')}/{self.prompt:02d}-{self.image}.png"
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,21 @@ class CellPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run needs. `protocol` is equal for cells that may stand in one table.
+    """Everything a run needs. `protocol` is equal for cells that may stand in one table."""
 
-    extractor, dino: ids of the models behind the scores; dino None: `dino_i` is not wanted.
-    """
-
+    spec: RunSpec
     folder: Path
     sequence: TaskSequence
+    identity: Identity
     protocol: str
     references_key: str
-    extractor: str
-    dino: str | None
     base: StagePlan
-    cells: tuple[CellPlan, ...] = field(default=())
+    cells: tuple[CellPlan, ...]
+
+    @property
+    def stages(self) -> tuple[StagePlan, ...]:
+        """All of them: the untouched backbone's, then cell by cell."""
+        return (self.base, *(stage for cell in self.cells for stage in cell.stages))
 
 
 def configure(spec: RunSpec, name: str, backbone: str | None) -> tuple[type[Method], Method.Config]:
@@ -108,54 +110,74 @@ def configure(spec: RunSpec, name: str, backbone: str | None) -> tuple[type[Meth
     return cls, cls.configure(preset=preset, backbone=backbone, overrides=overrides)
 
 
-def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, engine: Engine) -> Plan:
-    """Lay out all cells and stages. Raises MethodError, TaskError or SpecError; writes nothing."""
-    how = dict(engine.how)
-    sampler = spec.sampler.model_dump()
+def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, identity: Identity) -> Plan:
+    """Lay out all cells and stages. Raises MethodError, TaskError or SpecError; writes nothing, loads nothing."""
     fingerprints = [[concept.id, concept.fingerprint] for concept in sequence.concepts]
     texts = {concept.id: reference_texts(concept) for concept in sequence.concepts}
-    references_key = keys.digest(
-        *("references", engine.metric_fingerprint, engine.resolution, fingerprints, texts),
-        *([engine.dino_fingerprint] if engine.dino_id else []),
-    )
+    clip, *others = identity.judge_fingerprints
+    references_key = keys.digest("references", clip, identity.resolution, fingerprints, texts, *others)
     protocol = keys.digest(
-        *(engine.fingerprint, references_key, sampler, how, sequence.id, sequence.fingerprint),
-        *(spec.images_per_prompt, spec.preservation_images),
+        *(identity.backbone.fingerprint, references_key, spec.sampler.model_dump(), dict(identity.how)),
+        *(sequence.id, sequence.fingerprint, spec.images_per_prompt, spec.preservation_images),
     )
+    layout = _Layout(spec, sequence, identity, references_key)
+    base = layout.base(folder / BASE)
+    plans = tuple(layout.cell(cell, folder / cell.path, base) for cell in cells(spec))
+    return Plan(spec, folder, sequence, identity, protocol, references_key, base, plans)
 
-    def stage_keys(learning: str, items: Sequence[Item], labels: Mapping[str, Any], base: str) -> Keys:
-        images = keys.images_key(learning, sampler, [(item.path, item.text, item.seed) for item in items], how)
-        embeddings = keys.embeddings_key(images, engine.metric_fingerprint, engine.dino_fingerprint)
-        named = (engine.metric_id, engine.dino_id)
-        context = keys.digest(references_key, base, spec.preservation_images, named)
-        return Keys(learning, images, embeddings, keys.scores_key(embeddings, labels, context))
 
-    base_items = tuple(_items(spec, sequence, sequence.concepts, "trigger"))
-    base_key = keys.base_key(engine.fingerprint)
-    labels = {"method": BASE, "sequence": sequence.id}
-    base = StagePlan(folder / BASE, 0, stage_keys(base_key, base_items, labels, ""), base_items)
-    plans = []
-    for cell in cells(spec):
-        method, config = configure(spec, cell.method, engine.presets)
-        place = folder / cell.path
+@dataclass(frozen=True)
+class _Layout:
+    """What the stages of a run have in common, and how each is laid out from it."""
+
+    spec: RunSpec
+    sequence: TaskSequence
+    identity: Identity
+    references_key: str
+
+    def base(self, place: Path) -> StagePlan:
+        """Stage 0, the untouched backbone."""
+        items = self._items(self.sequence.concepts, "trigger")
+        labels = {"method": BASE, "sequence": self.sequence.id}
+        wanted = self._keys(keys.base_key(self.identity.backbone.fingerprint), items, labels, base="")
+        return StagePlan(place, 0, wanted, items)
+
+    def cell(self, cell: Cell, place: Path, base: StagePlan) -> CellPlan:
+        """A cell's stages, each learned on top of the one before."""
+        method, config = configure(self.spec, cell.method, self.identity.presets)
         form = "trigger" if method.uses_noun else "token"
-        key, previous = base_key, None
+        key, previous = base.keys.key, None
         stages: list[StagePlan] = []
-        concepts = sequence.ordered(cell.order)
+        concepts = self.sequence.ordered(cell.order)
         for number, concept in enumerate(concepts, 1):
             key = keys.learning_key(
-                *(key, concept.fingerprint, cell.method, method.version, keys.code_digest(method)),
-                *(config.model_dump(mode="json"), cell.seed, how),
+                previous=key,
+                concept=concept.fingerprint,
+                method=cell.method,
+                version=method.version,
+                code=keys.code_digest(method),
+                config=config.model_dump(mode="json"),
+                seed=cell.seed,
+                how=self.identity.how,
             )
-            items = tuple(_items(spec, sequence, concepts[:number], form))
-            named = {"method": cell.method, "sequence": sequence.id, "order": cell.order, "seed": cell.seed}
-            wanted = stage_keys(key, items, {**named, "stage": number}, base.keys.embeddings_key)
+            items = self._items(concepts[:number], form)
+            labels = {"method": cell.method, "sequence": self.sequence.id, "order": cell.order, "seed": cell.seed}
+            wanted = self._keys(key, items, {**labels, "stage": number}, base.keys.embeddings_key)
             here = place / f"{number:02d}-{concept.id}"
             stages.append(StagePlan(here, number, wanted, items, cell, concept, concepts[: number - 1], previous))
-            previous = here / ADAPTER
-        plans.append(CellPlan(cell, place, method, config, tuple(stages)))
-    models = engine.metric_id, engine.dino_id
-    return Plan(folder, sequence, protocol, references_key, *models, base, tuple(plans))
+            previous = here / keys.ADAPTER
+        return CellPlan(cell, place, method, config, tuple(stages))
+
+    def _keys(self, learning: str, items: Sequence[Item], labels: Mapping[str, Any], base: str) -> Keys:
+        """base: the key of the embeddings that preservation compares with."""
+        drawn = [(item.path, item.text, item.seed) for item in items]
+        images = keys.images_key(learning, self.spec.sampler.model_dump(), drawn, self.identity.how)
+        embeddings = keys.embeddings_key(images, self.identity.judge_fingerprints)
+        context = keys.digest(self.references_key, base, self.spec.preservation_images, self.identity.judges)
+        return Keys(learning, images, embeddings, keys.scores_key(embeddings, labels, context))
+
+    def _items(self, concepts: Sequence[Concept], form: Any) -> tuple[Item, ...]:
+        return tuple(_items(self.spec, self.sequence, concepts, form))
 
 
 def reference_texts(concept: Concept) -> list[str]:

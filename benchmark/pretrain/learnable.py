@@ -64,17 +64,16 @@ class Sitting:
         adapter.enter(generator(self.seed, "init", "joint"))
         latents, prompts = _all_pictures(self.backbone, self.concepts)
         embeddings = self.backbone.encode_prompts(prompts)
-        dice, schedule = generator(self.seed, "data", "joint"), self.backbone.scheduler
+        dice, schedule = generator(self.seed, "data", "joint"), self.backbone.schedule
         optimiser = torch.optim.AdamW(adapter.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
         device = self.backbone.device
         places = self.backbone.latent_shape[-1] * self.backbone.latent_shape[-2]
         for _ in range(JOINT_STEPS):
             rows = torch.randint(len(latents), (JOINT_BATCH,), generator=dice)
             noise = torch.randn(latents[rows].shape, generator=dice).to(device)
-            times = torch.randint(schedule.config.num_train_timesteps, (JOINT_BATCH,), generator=dice).to(device)
-            noisy = schedule.add_noise(latents[rows], noise, times)
-            velocity = self.backbone.prediction_type == "v_prediction"
-            target = schedule.get_velocity(latents[rows], noise, times) if velocity else noise
+            times = schedule.times(JOINT_BATCH, dice).to(device)
+            noisy = schedule.noised(latents[rows], noise, times)
+            target = schedule.target(latents[rows], noise, times)
             with autocast(device, self.precision), training_attention(device, self.precision, places):
                 predicted = self.backbone.unet(noisy, times, embeddings.context[rows], return_dict=False)[0]
             mse(predicted, target).backward()  # type: ignore[no-untyped-call]
@@ -87,7 +86,7 @@ class Sitting:
     def alone(self, concept: Concept) -> dict[str, torch.Tensor]:
         """ΔW of an adapter trained on this concept only."""
         adapter, method = self.adapter(), self.method(self.config)
-        for _ in train(self.backbone, adapter, method, concept, self.config, self.seed, self.precision):
+        for _ in train(self.backbone, adapter, method, concept, seed=self.seed, precision=self.precision):
             pass
         deltas = dict(adapter.deltas())
         adapter.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cat_bench.benchmark.errors import RunError
 
@@ -62,6 +64,22 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     from safetensors.numpy import load
 
     return dict(sorted(load(path.read_bytes()).items()))
+
+
+def png(picture: Image.Image | NDArray[np.uint8]) -> bytes:
+    """The picture as PNG; the same pixels give the same bytes."""
+    buffer = io.BytesIO()
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def read_picture(path: Path) -> NDArray[np.uint8] | None:
+    """(H, W, 3); None if there is no whole picture at `path`."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (FileNotFoundError, SyntaxError, ValueError, OSError):
+        return None
 
 
 def sync(path: Path) -> None:

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cat_bench.benchmark.planning.keys import Keys
 from cat_bench.benchmark.store.files import read_json
-from cat_bench.benchmark.store.stage import RECORD, Keys, whole
+from cat_bench.benchmark.store.stage import RECORD, whole
 
 KEPT = ".kept"  # stages that other settings replaced; taken up again if those settings come back
 PARTS = tuple(Keys.__dataclass_fields__)
@@ -65,6 +66,26 @@ class Library:
             shutil.rmtree(folder)
         else:
             self.set_aside(folder)
+
+
+def kept(runs: Path) -> tuple[int, int]:
+    """How many replaced stages are kept, and the bytes that deleting them frees: files that other stages share with
+    them stay.
+    """
+    place = runs / KEPT
+    names: dict[int, list[Any]] = {}  # by file: how many names it has, how many of them are here, its size
+    for path in place.rglob("*"):
+        if path.is_file():
+            facts = path.stat()
+            names.setdefault(facts.st_ino, [facts.st_nlink, 0, facts.st_size])[1] += 1
+    freed = sum(size for links, here, size in names.values() if links == here)
+    return sum(1 for _ in place.glob(f"*/{RECORD}")), freed
+
+
+def empty_kept(runs: Path) -> None:
+    """Delete them."""
+    if (runs / KEPT).is_dir():
+        shutil.rmtree(runs / KEPT)
 
 
 def difference(record: dict[str, Any], wanted: Keys) -> str | None:

@@ -5,28 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cat_bench.benchmark.planning.keys import EMBEDDINGS, IMAGES, SCORES, Keys
 from cat_bench.benchmark.store.files import link_tree, read_json, sync, sync_all, write_json
 
 RECORD = "stage.json"  # written last: where it is, the stage is whole
-ADAPTER = "adapter.safetensors"
-EMBEDDINGS = "embeddings.safetensors"
-SCORES = "scores.parquet"
-IMAGES = "images"
 PROGRESS = "partial.json"
-
-
-@dataclass(frozen=True)
-class Keys:
-    """What a stage holds, part by part; each includes the ones before it."""
-
-    key: str  # the adapter
-    samples_key: str  # the images
-    embeddings_key: str
-    scores_key: str
 
 
 def whole(folder: Path) -> dict[str, Any] | None:

@@ -103,7 +103,7 @@ def _steps(backbone: Backbone, config: Method.Config, concept: Any, precision: P
     """Seconds of each step of naive LoRA; the losses are read, so a step has ended when it is counted."""
     adapter = LoraAdapter(backbone, config.rank, None, config.targets, generator(0, "init"))
     times, began = [], time.perf_counter()
-    for _ in train(backbone, adapter, Method(config), concept, config, 0, precision):
+    for _ in train(backbone, adapter, Method(config), concept, seed=0, precision=precision):
         now = time.perf_counter()
         times.append(now - began)
         began = now

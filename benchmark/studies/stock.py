@@ -23,7 +23,7 @@ def stock_pipeline(backbone: Backbone) -> Any:
         "vae": backbone.vae,
         "text_encoder": first.network,
         "tokenizer": first.tokenizer,
-        "scheduler": DPMSolverMultistepScheduler.from_config(backbone.scheduler.config),
+        "scheduler": DPMSolverMultistepScheduler.from_config(backbone.schedule.scheduler.config),
     }
     if second:
         parts |= {"text_encoder_2": second[0].network, "tokenizer_2": second[0].tokenizer}
@@ -80,7 +80,7 @@ def step_seconds(backbone: Backbone, config: Method.Config, concept: Any, precis
         if len(encoded) == 4:
             ids = torch.tensor([[side, side, 0, 0, side, side]] * size, device=device, dtype=encoded[2].dtype)
             told["added_cond_kwargs"] = {"text_embeds": encoded[2], "time_ids": ids}
-        noisy = backbone.scheduler.add_noise(latents, noise, moments)
+        noisy = backbone.schedule.noised(latents, noise, moments)
         with autocast(device, precision):
             answer = unet(noisy.to(encoded[0].dtype), moments, **told).sample
         loss = torch.nn.functional.mse_loss(answer.float(), noise)

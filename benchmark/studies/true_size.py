@@ -10,9 +10,11 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from cat_bench.benchmark.backbones.backbone import DTYPES, Backbone
+from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.backbones.registry import registered
+from cat_bench.benchmark.backbones.schedule import Schedule
 from cat_bench.benchmark.backbones.text_encoders import TextEncoder
+from cat_bench.benchmark.system.device import DTYPES
 
 SIZES = ("sd15", "sdxl")
 
@@ -49,7 +51,7 @@ def true_size(name: str, device: torch.device, weights: str) -> Backbone:
     schedule = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
     for network in (unet, vae, *(encoder.network for encoder in encoders)):
         network.requires_grad_(False).eval()
-    backbone = Backbone(name, Path(name), device, unet, vae, tuple(encoders), schedule, empty_is_zero=xl)
+    backbone = Backbone(name, Path(name), device, unet, vae, tuple(encoders), Schedule(schedule), empty_is_zero=xl)
     assert backbone.resolution == registered()[name].resolution
     return backbone
 

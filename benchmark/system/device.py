@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from cat_bench.benchmark.errors import SpecError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _COMPUTE: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -42,6 +43,21 @@ def resolve_precision(precision: str, device: torch.device) -> Precision:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def weights_dtype(weights: str, device: torch.device, on_gpu: str = "fp32") -> torch.dtype:
+    """How a backbone's weights are held. `auto` is fp32, and on a GPU as the backbone's entry says (`on_gpu`).
+
+    Adapters are folded into these weights, and bf16's 8 bits would swallow small ones; autocast gives half precision
+    its speed anyway.
+    """
+    if weights not in ("auto", *DTYPES):
+        raise SpecError(f"weights {weights!r} are unknown; use one of auto, {', '.join(DTYPES)}")
+    if weights == "auto":
+        weights = on_gpu if device.type == "cuda" else "fp32"
+    if weights == "fp16" and device.type == "cpu":
+        raise SpecError("weights fp16 cannot be computed with on a CPU; use fp32 or bf16")
+    return DTYPES[weights]
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -35,10 +35,13 @@ class Drawn:
     noisy: Tensor
     times: Tensor
 
+    def __len__(self) -> int:
+        return len(self.noisy)
+
     def parts(self, size: int) -> Iterator[Drawn]:
         """In order, `size` items each."""
         b = self.batch
-        for start in range(0, len(self.noisy), size):
+        for start in range(0, len(self), size):
             cut = slice(start, start + size)
             batch = Batch(b.target[cut], b.prompt[cut], b.prompt_without_trigger[cut], b.step)
             yield Drawn(batch, self.noisy[cut], self.times[cut])
@@ -70,11 +73,11 @@ class Batches:
         while len(self.queue) < size:
             self.queue += torch.randperm(len(self.prompts), generator=self.picks).tolist()
         chosen, self.queue = self.queue[:size], self.queue[size:]
-        schedule, device = self.backbone.scheduler, self.backbone.device
-        noise = torch.randn(size, *self.latents.shape[1:], generator=self.noise).to(device)
-        times = torch.randint(schedule.config.num_train_timesteps, (size,), generator=self.noise).to(device)
-        clean = self.latents[chosen]
-        target = noise if self.backbone.prediction_type == "epsilon" else schedule.get_velocity(clean, noise, times)
+        schedule, device = self.backbone.schedule, self.backbone.device
+        noise = torch.randn(size, *self.latents.shape[1:], generator=self.noise).to(device)  # (n, c, h, w)
+        times = schedule.times(size, self.noise).to(device)  # (n,)
+        clean = self.latents[chosen]  # (n, c, h, w)
         prompts = tuple(self.prompts[i] for i in chosen)
         without = tuple(self.without[i] for i in chosen)
-        return Drawn(Batch(target, prompts, without, step), schedule.add_noise(clean, noise, times), times)
+        batch = Batch(schedule.target(clean, noise, times), prompts, without, step)
+        return Drawn(batch, schedule.noised(clean, noise, times), times)

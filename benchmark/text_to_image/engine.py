@@ -1,4 +1,4 @@
-"""The engine: a backbone, an adapter in it, and a metric model, on one device with fixed threads and kernels."""
+"""The engine: a backbone, an adapter in it, and the models that judge, on one device with fixed threads and kernels."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from cat_bench.benchmark.backbones.backbone import Backbone
-from cat_bench.benchmark.backbones.registry import kin
 from cat_bench.benchmark.errors import RunError
+from cat_bench.benchmark.extractors.base import Extractor
 from cat_bench.benchmark.extractors.clip import MetricModel
 from cat_bench.benchmark.extractors.dino import DinoModel
+from cat_bench.benchmark.extractors.folders import metric_for
 from cat_bench.benchmark.learning.lora import LoraAdapter
 from cat_bench.benchmark.planning.engine import Pictures
 from cat_bench.benchmark.planning.events import Learning
+from cat_bench.benchmark.planning.identity import CLIP, DINO
 from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
 from cat_bench.benchmark.planning.seeds import generator, stream
-from cat_bench.benchmark.planning.spec import Economy, RunSpec
+from cat_bench.benchmark.planning.spec import RunSpec
 from cat_bench.benchmark.store.files import write_bytes
 from cat_bench.benchmark.system.determinism import deterministic
 from cat_bench.benchmark.system.device import resolve_device, resolve_precision
 from cat_bench.benchmark.system.provenance import default_threads
-from cat_bench.benchmark.text_to_image.sampling import SamplerConfig, sample
+from cat_bench.benchmark.text_to_image.sampling import Capacity, SamplerConfig, sample
 from cat_bench.benchmark.text_to_image.training import train
 from cat_bench.methods.base import Method
 
@@ -39,14 +41,18 @@ class TorchEngine:
 
     def __init__(self, spec: RunSpec) -> None:
         self.sampler = SamplerConfig(**spec.sampler.model_dump())
+        self.capacity = Capacity()
         self.device = resolve_device(spec.device)
         self.precision = resolve_precision(spec.precision, self.device)
         self.threads = spec.threads or default_threads()
+        self.economy = spec.economy
         self._exit = ExitStack()
         self.backbone = Backbone.load(spec.backbone, self.device, spec.weights)
-        self.metric = MetricModel.load(spec.metric or self.backbone.metric, self.device)
-        self.dino = DinoModel.load(spec.dino, self.device) if spec.dino else None
-        self.economy = spec.economy
+        metric = spec.metric or metric_for(self.backbone.id, self.backbone.folder)
+        self.clip = MetricModel.load(metric, self.device)
+        self.extractors: dict[str, Extractor] = {CLIP: self.clip}
+        if spec.dino:
+            self.extractors[DINO] = DinoModel.load(spec.dino, self.device)
         if self.economy.channels_last:
             self.backbone.unet.to(memory_format=torch.channels_last)
         if self.economy.compile:
@@ -62,59 +68,12 @@ class TorchEngine:
         self._exit.close()
 
     @property
-    def backbone_id(self) -> str:
-        return self.backbone.id
-
-    @property
-    def presets(self) -> str | None:
-        return kin(self.backbone.id, self.backbone.folder)
-
-    @property
-    def fingerprint(self) -> str:
-        return self.backbone.fingerprint
-
-    @property
-    def metric_id(self) -> str:
-        return self.metric.id
-
-    @property
-    def metric_fingerprint(self) -> str:
-        return self.metric.fingerprint
-
-    @property
-    def dino_id(self) -> str | None:
-        return self.dino.id if self.dino else None
-
-    @property
-    def dino_fingerprint(self) -> str | None:
-        return self.dino.fingerprint if self.dino else None
-
-    @property
-    def resolution(self) -> int:
-        return self.backbone.resolution
+    def batch(self) -> int:
+        return self.sampler.batch
 
     def tokens(self, text: str) -> int:
         found = (encoder.tokenizer(text, add_special_tokens=False) for encoder in self.backbone.text_encoders)
         return max(len(ids["input_ids"]) for ids in found)
-
-    @property
-    def batch(self) -> int:
-        return self.sampler.batch
-
-    @property
-    def how(self) -> Mapping[str, Any]:
-        # Sums are split among CPU threads, so their number shows in the last bits; a GPU's do not depend on it.
-        threads = self.threads if self.device.type == "cpu" else None
-        usual = Economy().model_dump()
-        unusual = {key: value for key, value in self.economy.model_dump().items() if value != usual[key]}
-        weights = str(self.backbone.unet.dtype).removeprefix("torch.")
-        return {
-            "device": self.device.type,
-            "precision": self.precision,
-            "threads": threads,
-            "weights": weights,
-            **unusual,
-        }
 
     def learn(self, cell: CellPlan, stage: StagePlan, target: Path) -> Generator[Learning, None, dict[str, Any]]:
         assert stage.concept is not None
@@ -123,14 +82,16 @@ class TorchEngine:
         torch.manual_seed(stream(seed, "init", stage.concept.id, "global"))
         with closing(self._adapter(cell, generator(seed, "init", stage.concept.id))) as adapter:
             method = self._method(cell, adapter, stage.previous)
-            tokens = self._tokens(method, stage, with_own=False)
-            steps = train(
-                *(self.backbone, adapter, method, stage.concept, cell.config, seed, self.precision),
-                token=tokens,
+            yield from train(
+                self.backbone,
+                adapter,
+                method,
+                stage.concept,
+                seed=seed,
+                precision=self.precision,
+                tokens=self._tokens(method, stage, with_own=False),
                 economy=self.economy,
             )
-            for step in steps:
-                yield Learning(step.step, step.steps, step.loss)
             content = save(adapter.state_dict(extra=method.state()))
             write_bytes(target, content)
             norm = sum(float(delta.double().square().sum()) for delta in adapter.deltas().values()) ** 0.5
@@ -148,22 +109,23 @@ class TorchEngine:
                 deltas, tokens = loaded.deltas(), self._tokens(method, stage, with_own=True)
         items = stage.items[start:]
         batches = sample(
-            *(self.backbone, deltas, [item.text for item in items], [item.seed for item in items], self.sampler),
-            token=tokens or None,
+            self.backbone,
+            deltas,
+            [item.text for item in items],
+            [item.seed for item in items],
+            self.sampler,
+            tokens=tokens or None,
             precision=self.precision,
+            capacity=self.capacity,
         )
         for first, pictures in batches:
             yield start + first, pictures
 
-    def embed(self, pictures: Pictures) -> NDArray[np.float32]:
-        return self.metric.images(pictures)
-
-    def embed_dino(self, pictures: Pictures) -> NDArray[np.float32]:
-        assert self.dino is not None
-        return self.dino.images(pictures)
+    def embed(self, role: str, pictures: Pictures) -> NDArray[np.float32]:
+        return self.extractors[role].images(pictures)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self.metric.texts(list(texts))
+        return self.clip.texts(list(texts))
 
     def _adapter(self, cell: CellPlan, init: torch.Generator) -> LoraAdapter:
         config = cell.config

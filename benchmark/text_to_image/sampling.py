@@ -9,16 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from numpy.typing import NDArray
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from cat_bench.benchmark.backbones.backbone import Backbone
-from cat_bench.benchmark.backbones.text_encoders import Conditioning
+from cat_bench.benchmark.backbones.conditioning import Conditioning
 from cat_bench.benchmark.errors import AdapterError, SamplingError
-from cat_bench.benchmark.learning.lora import folded
-from cat_bench.benchmark.learning.swap import Swap, bare_swaps, cast_swaps, parameter_swap, swapped
+from cat_bench.benchmark.learning.swap import Swap, bare_swaps, cast_swaps, folded, parameter_swap, swapped
 from cat_bench.benchmark.system.device import Precision, autocast, compute_dtype, input_dtype
 
 
@@ -32,16 +30,15 @@ class SamplerConfig:
     batch: int = 32
 
 
-def make_scheduler(
-    backbone: Backbone, name: str
-) -> Any:  # diffusers hides its schedulers' attributes from type checkers
-    """DPM-Solver++ (2M, deterministic) or DDIM (η = 0) on the backbone's own noise schedule."""
-    schedule = backbone.scheduler.config
-    if name == "dpm++":
-        return DPMSolverMultistepScheduler.from_config(schedule, algorithm_type="dpmsolver++")
-    if name == "ddim":  # clipping is for pixels: latents are not within ±1
-        return DDIMScheduler.from_config(schedule, clip_sample=False)
-    raise SamplingError(f"sampler {name!r} is unknown; use dpm++ or ddim")
+@dataclass
+class Capacity:
+    """How many images the device holds at once: unknown until it has run out of memory, then remembered."""
+
+    images: int | None = None
+
+    def least(self, wanted: int) -> int:
+        """As many of the wanted as are known to fit."""
+        return wanted if self.images is None else min(self.images, wanted)
 
 
 def initial_noise(backbone: Backbone, seeds: Sequence[int]) -> Tensor:
@@ -56,59 +53,76 @@ def sample(
     prompts: Sequence[str],
     seeds: Sequence[int],
     sampler: SamplerConfig = SamplerConfig(),
-    token: Mapping[str, Tensor] | None = None,
+    *,
+    tokens: Mapping[str, Tensor] | None = None,
     precision: Precision = "fp32",
+    capacity: Capacity | None = None,
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Yield (index of the first image, images (n, H, W, 3)) batch by batch: image i is prompts[i] from seeds[i].
 
     `deltas` ΔW (out, in) by layer name are folded into the pristine W0 (None: the untouched backbone), an adapter that
-    is in the UNet is left out meanwhile, and W0 is back in place whenever the caller has the word. `token` has learned
-    embeddings (1, d) by trigger. Raises SamplingError, and AdapterError where deltas do not fit.
+    is in the UNet is left out meanwhile, and W0 is back in place whenever the caller has the word. `tokens` has learned
+    embeddings (1, d) by trigger. Where the device's memory does not hold a batch, parts of it are drawn one after
+    another; `capacity` remembers how large a part fits, for the next call too. Raises SamplingError, and AdapterError
+    where deltas do not fit.
     """
     if len(prompts) != len(seeds):
         raise SamplingError(f"{len(prompts)} prompts and {len(seeds)} seeds; every image needs one of each")
     if sampler.steps < 1 or sampler.batch < 1:
         raise SamplingError(f"sampler needs at least one step and a batch of one, not {sampler.steps}, {sampler.batch}")
-    solver = make_scheduler(backbone, sampler.name)
+    solver = backbone.schedule.solver(sampler.name)
     network = _static_weights(backbone, deltas or {}, precision)
+    capacity = capacity or Capacity()
     for start in range(0, len(prompts), sampler.batch):
         part = slice(start, start + sampler.batch)
         with torch.no_grad(), swapped(network), autocast(backbone.device, precision):
-            told = _conditioning(backbone, prompts[part], sampler.guidance, token)
-            images = _draw(backbone, solver, sampler, initial_noise(backbone, seeds[part]), told, precision)
+            conditioning = _conditioning(backbone, prompts[part], sampler.guidance, tokens)
+            noise = initial_noise(backbone, seeds[part])
+            images = _draw(backbone, solver, sampler, noise, conditioning, precision, capacity)
         yield start, images
 
 
 def _conditioning(
-    backbone: Backbone, prompts: Sequence[str], guidance: float, token: Mapping[str, Tensor] | None
+    backbone: Backbone, prompts: Sequence[str], guidance: float, tokens: Mapping[str, Tensor] | None
 ) -> Conditioning:
     """For one forward: with guidance 2n items, those of the empty prompt first; else n."""
     with torch.autocast(backbone.device.type, enabled=False):  # as in training, whichever comes first into the cache
-        prompted = backbone.encode_prompts(prompts, token)
+        prompted = backbone.encode_prompts(prompts, tokens)
         return prompted.after(backbone.encode_empty(len(prompts))) if guidance > 1 else prompted
 
 
 def _draw(
-    backbone: Backbone, solver: Any, sampler: SamplerConfig, noise: Tensor, told: Conditioning, precision: Precision
+    backbone: Backbone,
+    solver: Any,
+    sampler: SamplerConfig,
+    noise: Tensor,  # (n, c, h, w)
+    conditioning: Conditioning,
+    precision: Precision,
+    capacity: Capacity,
 ) -> NDArray[np.uint8]:
-    """Images (n, H, W, 3); in two halves, and those in halves again, where the device's memory does not hold all."""
-    try:
-        dtype = input_dtype(precision, backbone.unet.dtype)
-        latents = _denoise(backbone, solver, sampler, noise, told, dtype)
-        with autocast(backbone.device, _decoding(precision)):
-            return backbone.decode(latents)
-    except RuntimeError as error:
-        if len(noise) == 1 or not should_reduce_batch_size(error):
-            raise
-    clear_device_cache(garbage_collection=True)  # after the except block: until then the traceback holds the tensors
-    half, count = len(noise) // 2, len(noise)
-    rows = torch.arange(len(told.context)) % count  # with guidance each image has two
-    parts = (rows < half, rows >= half)
-    pictures = [
-        _draw(backbone, solver, sampler, some, told.rows(which.nonzero().flatten().to(noise.device)), precision)
-        for some, which in zip((noise[:half], noise[half:]), parts, strict=True)
-    ]
-    return np.concatenate(pictures)
+    """Images (n, H, W, 3), as many at once as the device's memory holds."""
+    count, dtype = len(noise), input_dtype(precision, backbone.unet.dtype)
+    drawn: list[NDArray[np.uint8]] = []
+    start = 0
+    while start < count:
+        size = capacity.least(count - start)
+        # With guidance each image has two rows of conditioning: one of the empty prompt, one of its own.
+        rows = torch.arange(len(conditioning.context)) % count
+        mine = ((rows >= start) & (rows < start + size)).nonzero().flatten().to(noise.device)
+        told = conditioning if size == count else conditioning.rows(mine)
+        try:
+            latents = _denoise(backbone, solver, sampler, noise[start : start + size], told, dtype)
+            with autocast(backbone.device, _decoding(precision)):
+                drawn.append(backbone.decode(latents))
+            start += size
+            continue
+        except RuntimeError as error:
+            if size == 1 or not should_reduce_batch_size(error):
+                raise
+        # After the except block: until then the traceback holds the tensors.
+        clear_device_cache(garbage_collection=True)
+        capacity.images = size // 2
+    return np.concatenate(drawn)
 
 
 def _decoding(precision: Precision) -> Precision:
@@ -117,17 +131,24 @@ def _decoding(precision: Precision) -> Precision:
 
 
 def _denoise(
-    backbone: Backbone, solver: Any, sampler: SamplerConfig, noise: Tensor, told: Conditioning, dtype: torch.dtype
+    backbone: Backbone,
+    solver: Any,
+    sampler: SamplerConfig,
+    noise: Tensor,  # (n, c, h, w)
+    conditioning: Conditioning,
+    dtype: torch.dtype,
 ) -> Tensor:
+    """Latents (n, c, h, w) in fp32."""
     unet, guided = backbone.unet, sampler.guidance > 1
-    arguments = told.arguments(dtype)
+    arguments = conditioning.arguments(dtype)
     solver.set_timesteps(sampler.steps, device=backbone.device)
     latents: Tensor = noise * solver.init_noise_sigma
     for time in solver.timesteps:
-        noisy = solver.scale_model_input(torch.cat([latents, latents]) if guided else latents, time)
+        doubled = torch.cat([latents, latents]) if guided else latents  # (2n, c, h, w) with guidance
+        noisy = solver.scale_model_input(doubled, time)
         predicted = unet(noisy.to(dtype), time, **arguments, return_dict=False)[0].float()
         if guided:
-            empty, prompted = predicted.chunk(2)
+            empty, prompted = predicted.chunk(2)  # (n, c, h, w) each
             predicted = empty + sampler.guidance * (prompted - empty)
         latents = solver.step(predicted, time, latents, return_dict=False)[0]
     return latents

@@ -1,4 +1,4 @@
-"""A sequence and an engine without any network: the run side can be tested in milliseconds and killed at any moment."""
+"""A sequence, a domain and its engine without any network: a run in milliseconds, killed at any moment."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from PIL import Image
 
 from cat_bench.benchmark.planning.engine import Pictures
 from cat_bench.benchmark.planning.events import Learning
+from cat_bench.benchmark.planning.identity import CLIP, DINO, Identity, Model
 from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
 from cat_bench.benchmark.planning.spec import RunSpec
 from cat_bench.benchmark.store.files import write_arrays
@@ -85,7 +86,7 @@ class FakeSequence:
 
 @dataclass
 class FakeEngine:
-    """Like a model, each result is a function of the earlier adapter's bytes, the prompt and the seed."""
+    """Domain and engine in one. Each result is a function of the earlier adapter's bytes, the prompt and the seed."""
 
     spec: RunSpec
     calls: list[str] = field(default_factory=list)
@@ -94,13 +95,24 @@ class FakeEngine:
     fingerprint: str = "backbone"
     metric_id: str = "eye"
     metric_fingerprint: str = "metric"
-    backbone_id: str = "fake"
-    presets: str | None = None
-    resolution: int = SIZE
     batch: int = 4
+    opened: int = 0
 
-    def __call__(self, spec: RunSpec) -> FakeEngine:
-        self.spec = spec
+    def settled(self, spec: RunSpec) -> RunSpec:
+        return spec
+
+    def files(self, spec: RunSpec) -> tuple[Path, ...]:
+        return (Path(__file__).parent,)
+
+    def identity(self, spec: RunSpec) -> Identity:
+        judges = {CLIP: Model(self.metric_id, self.metric_fingerprint)}
+        if spec.dino:
+            judges[DINO] = Model(spec.dino, f"of {spec.dino}")
+        how = {"device": "cpu", "precision": "fp32", "threads": 1}
+        return Identity(Model("fake", self.fingerprint), judges, None, SIZE, how)
+
+    def open(self, spec: RunSpec) -> FakeEngine:
+        self.opened += 1
         return self
 
     def __enter__(self) -> FakeEngine:
@@ -108,10 +120,6 @@ class FakeEngine:
 
     def __exit__(self, *_: object) -> None:
         return None
-
-    @property
-    def how(self) -> Mapping[str, Any]:
-        return {"device": "cpu", "precision": "fp32", "threads": 1}
 
     def tokens(self, text: str) -> int:
         return len(text)
@@ -142,21 +150,11 @@ class FakeEngine:
             items = stage.items[first : first + self.batch]
             yield first, np.stack([picture(model, item.text, item.seed) for item in items])
 
-    def embed(self, pictures: Pictures) -> NDArray[np.float32]:
+    def embed(self, role: str, pictures: Pictures) -> NDArray[np.float32]:
         flat = np.stack([np.asarray(p, dtype=np.float64).reshape(-1) for p in pictures])
+        if role == DINO:
+            return _unit(flat @ (numbers("dino", shape=(flat.shape[1], 5)) - 0.5))
         return _unit(flat @ numbers("projection", shape=(flat.shape[1], 6)) - flat.mean(axis=1, keepdims=True) * 90)
-
-    @property
-    def dino_id(self) -> str | None:
-        return self.spec.dino
-
-    @property
-    def dino_fingerprint(self) -> str | None:
-        return self.spec.dino and f"of {self.spec.dino}"
-
-    def embed_dino(self, pictures: Pictures) -> NDArray[np.float32]:
-        flat = np.stack([np.asarray(p, dtype=np.float64).reshape(-1) for p in pictures])
-        return _unit(flat @ (numbers("dino", shape=(flat.shape[1], 5)) - 0.5))
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return _unit(np.stack([numbers(text, shape=(6,)) for text in texts]) - 0.5)

@@ -11,8 +11,9 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from cat_bench.benchmark.backbones.backbone import Backbone
-from cat_bench.benchmark.backbones.folders import find_backbone, metric_for
+from cat_bench.benchmark.backbones.folders import find_backbone
 from cat_bench.benchmark.errors import BackboneError
+from cat_bench.benchmark.extractors.folders import metric_for
 
 
 def picture(seed: int, size: int = 32) -> Image.Image:
@@ -20,7 +21,7 @@ def picture(seed: int, size: int = 32) -> Image.Image:
 
 
 def test_a_stock_folder_is_read_frozen(tiny: Backbone, tiny_epsilon_folder: Path) -> None:
-    assert (tiny.id, tiny.resolution, tiny.latent_shape, tiny.prediction_type) == (
+    assert (tiny.id, tiny.resolution, tiny.latent_shape, tiny.schedule.prediction_type) == (
         "tiny",
         32,
         (4, 8, 8),
@@ -29,7 +30,7 @@ def test_a_stock_folder_is_read_frozen(tiny: Backbone, tiny_epsilon_folder: Path
     for network in (tiny.unet, tiny.vae, tiny.text_encoders[0].network):
         assert not network.training and not any(p.requires_grad for p in network.parameters())
     other = Backbone.load(tiny_epsilon_folder, device="cpu")
-    assert other.prediction_type == "epsilon"
+    assert other.schedule.prediction_type == "epsilon"
     assert other.fingerprint != tiny.fingerprint and len(tiny.fingerprint) == 64
 
 

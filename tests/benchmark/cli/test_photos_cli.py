@@ -170,10 +170,6 @@ def test_sequences_of_photos_are_listed_and_examined_without_their_photos(
 def test_a_run_learns_a_changed_photo_again_and_nothing_before_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = here.parent / "photos"
     (here / "mine.toml").write_text(SEQUENCE, "utf-8")
-    for module in ("runner", "completion"):
-        where = f"cat_bench.benchmark.{module}"
-        monkeypatch.setattr(f"{where}.find_backbone", lambda name, fetch=True: (name, Path(__file__).parent))
-        monkeypatch.setattr(f"{where}.find_metric", lambda name: (name, None))
     spec = resolve({"sequence": "mine.toml", "data": str(photos), "methods": ("lora",), "images_per_prompt": 2})
 
     def go() -> list[str]:

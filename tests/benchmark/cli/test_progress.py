@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from cat_bench.benchmark.cli.doctor import examine
+from cat_bench.benchmark.cli.follow import _summary
 from cat_bench.benchmark.cli.progress import Display, Estimate
-from cat_bench.benchmark.cli.run import _summary
 from cat_bench.benchmark.planning.events import CellEnded, Learning, Message, Planned, Sampling, StageBegun, StageEnded
 from cat_bench.benchmark.planning.spec import Cell
 from cat_bench.benchmark.system.provenance import peak_memory, reset_peak_memory, versions

@@ -31,11 +31,6 @@ FIVE = FakeSequence("letters5", (*FakeSequence().concepts, FakeConcept("dan"), F
 def sequences(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeSequence]:
     known = {"letters3": FakeSequence(), "letters5": FIVE}
     monkeypatch.setattr(runner, "load_sequence", lambda name, data: known[name])
-    for module in ("runner", "completion"):
-        monkeypatch.setattr(
-            f"cat_bench.benchmark.{module}.find_backbone", lambda name, fetch=True: (name, Path(__file__).parent)
-        )
-        monkeypatch.setattr(f"cat_bench.benchmark.{module}.find_metric", lambda name: (name, None))
     monkeypatch.setattr("os.fsync", lambda descriptor: None)  # only a power failure would tell
     return known
 

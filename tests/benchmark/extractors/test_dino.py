@@ -158,11 +158,6 @@ def test_the_hub_is_asked_for_safetensors_alone_and_its_failure_says_what_to_dow
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "load_sequence", lambda name, data: FakeSequence())
-    for module in ("runner", "completion"):
-        place = f"cat_bench.benchmark.{module}"
-        monkeypatch.setattr(f"{place}.find_backbone", lambda name, fetch=True: (name, Path(__file__).parent))
-        monkeypatch.setattr(f"{place}.find_metric", lambda name: (name, None))
-        monkeypatch.setattr(f"{place}.find_dino", lambda name, fetch=True: (name, None))
 
 
 def go(runs: Path, **changes: Any) -> list[str]:

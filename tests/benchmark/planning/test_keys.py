@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,11 +43,23 @@ def test_a_methods_code_counts_but_not_its_comments(tmp_path: Path) -> None:
 
 
 def test_each_part_of_a_learning_key_counts() -> None:
-    plain = ("before", "concept", "cat", "1", "code", {"lr": 1e-3}, 0, {"device": "cpu"})
-    other = ("BEFORE", "CONCEPT", "lora", "2", "CODE", {"lr": 2e-3}, 1, {"device": "cuda"})
-    found = {keys.learning_key(*plain)}
-    for i in range(len(plain)):
-        found.add(keys.learning_key(*plain[:i], other[i], *plain[i + 1 :]))  # type: ignore[arg-type]
+    plain: dict[str, Any] = {
+        "previous": "before",
+        "concept": "concept",
+        "method": "cat",
+        "version": "1",
+        "code": "code",
+    }
+    plain |= {"config": {"lr": 1e-3}, "seed": 0, "how": {"device": "cpu"}}
+    other: dict[str, Any] = {
+        "previous": "BEFORE",
+        "concept": "CONCEPT",
+        "method": "lora",
+        "version": "2",
+        "code": "CODE",
+    }
+    other |= {"config": {"lr": 2e-3}, "seed": 1, "how": {"device": "cuda"}}
+    found = {keys.learning_key(**plain), *(keys.learning_key(**{**plain, part: other[part]}) for part in plain)}
     assert len(found) == len(plain) + 1
 
 

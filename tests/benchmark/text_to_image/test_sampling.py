@@ -116,7 +116,7 @@ def test_bf16_is_close_to_fp32(tiny: Backbone) -> None:
 def test_a_learned_token_is_seen_by_the_prompts_that_name_it_only(tiny: Backbone) -> None:
     token = {"zorvex": torch.full((1, 24), 0.5)}
     sampler = SamplerConfig(steps=3)
-    plain, learned = (images(tiny, None, PROMPTS, SEEDS, sampler, token=t) for t in (None, token))
+    plain, learned = (images(tiny, None, PROMPTS, SEEDS, sampler, tokens=t) for t in (None, token))
     np.testing.assert_array_equal(plain[:2], learned[:2])
     assert largest_difference(plain[2], learned[2]) > 1
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.errors import TrainingError
 from cat_bench.benchmark.learning.lora import LoraAdapter
+from cat_bench.benchmark.planning.events import Learning
 from cat_bench.benchmark.planning.seeds import generator
 from cat_bench.benchmark.system.determinism import deterministic
-from cat_bench.benchmark.text_to_image.training import Step, train
+from cat_bench.benchmark.text_to_image.training import train
 from cat_bench.methods.base import Batch, Concept, Method, Query, mse
 
 QUICK = Method.Config(rank=2, alpha=3.0, lr=1e-2, steps=3, batch_size=4, max_grad_norm=1e9)
@@ -79,9 +80,9 @@ def test_a_step_is_the_step_written_by_hand(
 ) -> None:
     folder = tiny_epsilon_folder if kind == "epsilon" else tiny_backbone_folder
     backbone, concept = Backbone.load(folder, device="cpu"), toy_concepts[0]
-    assert backbone.prediction_type == kind
+    assert backbone.schedule.prediction_type == kind
     adapter, method = make(backbone, QUICK), Started(QUICK)
-    steps = train(backbone, adapter, method, concept, QUICK, seed=5)
+    steps = train(backbone, adapter, method, concept, seed=5)
     stream = generator(5, "init", concept.id, "stage")  # what Started.begin() will draw from
     start = {
         name: (adapter.A[name].detach().clone(), 0.1 * torch.randn(adapter.B[name].shape, generator=stream))
@@ -101,7 +102,7 @@ def test_naive_lora_on_one_concept_is_a_plain_peft_run(tiny: Backbone, toy_conce
     config = QUICK.model_copy(update={"steps": 8, "lr": 1e-3})
     adapter = make(tiny, config)
     start = {name: (adapter.A[name].detach().clone(), adapter.B[name].detach().clone()) for name in adapter.names}
-    losses = [step.loss for step in train(tiny, adapter, Method(config), toy_concepts[0], config, seed=5)]
+    losses = [step.loss for step in train(tiny, adapter, Method(config), toy_concepts[0], seed=5)]
     hand = by_hand(tiny.folder, start, toy_concepts[0], config.model_copy(update={"steps": 9}))
     expected = [loss for loss, _ in (next(hand) for _ in range(8))]
     _, parameters = next(hand)  # after the eighth update
@@ -151,17 +152,17 @@ def test_queries_of_one_step_share_latents_and_each_is_answered_by_its_own_model
     tiny: Backbone, toy_concepts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter, method = make(tiny, QUICK), Checked(QUICK)
-    list(train(tiny, adapter, Started(QUICK), toy_concepts[0], QUICK, seed=5))
+    list(train(tiny, adapter, Started(QUICK), toy_concepts[0], seed=5))
     adapter.fold()
     method.backbone = tiny
-    add_noise = tiny.scheduler.add_noise
+    add_noise = tiny.schedule.scheduler.add_noise
 
     def spy(clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         method.seen = (add_noise(clean, noise, times), times)
         return method.seen[0]
 
-    monkeypatch.setattr(tiny.scheduler, "add_noise", spy)
-    list(train(tiny, adapter, method, toy_concepts[1], QUICK, seed=5))
+    monkeypatch.setattr(tiny.schedule.scheduler, "add_noise", spy)
+    list(train(tiny, adapter, method, toy_concepts[1], seed=5))
     assert method.checked == QUICK.steps
     adapter.close()
 
@@ -175,7 +176,7 @@ def test_after_a_merge_the_next_start_is_a_new_one(tiny: Backbone, toy_concepts:
     stream = generator(5, "init", toy_concepts[0].id)
     adapter = LoraAdapter(tiny, QUICK.rank, QUICK.alpha, QUICK.targets, stream)
     start = {name: A.detach().clone() for name, A in adapter.A.items()}
-    list(train(tiny, adapter, Merge(QUICK), toy_concepts[0], QUICK, seed=5))
+    list(train(tiny, adapter, Merge(QUICK), toy_concepts[0], seed=5))
     assert not any(torch.allclose(adapter.A[name], start[name]) for name in adapter.names)
     adapter.close()
 
@@ -187,7 +188,7 @@ def test_stopped_between_concepts_and_continued_is_the_same_bit_for_bit(
 ) -> None:
     def stage(adapter: LoraAdapter, concept: Any) -> list[float]:
         with deterministic(threads=1):
-            return [s.loss for s in train(tiny, adapter, Merge(QUICK), concept, QUICK, seed=5, precision=precision)]
+            return [s.loss for s in train(tiny, adapter, Merge(QUICK), concept, seed=5, precision=precision)]
 
     through = make(tiny, QUICK, learns_token)
     stage(through, toy_concepts[0])
@@ -209,7 +210,7 @@ def test_bf16_learns_what_fp32_learns(tiny: Backbone, toy_concepts: Any) -> None
     for precision in ("fp32", "bf16"):
         adapter = make(tiny, QUICK)
         runs[precision] = [
-            s.loss for s in train(tiny, adapter, Method(QUICK), toy_concepts[0], QUICK, 5, precision=precision)
+            s.loss for s in train(tiny, adapter, Method(QUICK), toy_concepts[0], seed=5, precision=precision)
         ]
         adapter.close()
     assert runs["bf16"] != runs["fp32"]
@@ -225,7 +226,7 @@ def test_a_learned_token_is_trained_and_the_shared_table_is_not(tiny: Backbone, 
             self.before = adapter.token.detach().clone()
 
     adapter, method = make(tiny, QUICK, learns_token=True), Token(QUICK)
-    list(train(tiny, adapter, method, toy_concepts[0], QUICK, seed=5))
+    list(train(tiny, adapter, method, toy_concepts[0], seed=5))
     assert adapter.token is not None and not torch.equal(adapter.token, method.before)
     adapter.close()
 
@@ -233,8 +234,8 @@ def test_a_learned_token_is_trained_and_the_shared_table_is_not(tiny: Backbone, 
 def test_steps_are_numbered_and_the_loss_falls(tiny: Backbone, toy_concepts: Any) -> None:
     config = QUICK.model_copy(update={"steps": 60, "rank": 4, "max_grad_norm": 1.0})
     adapter = make(tiny, config)
-    steps = list(train(tiny, adapter, Method(config), toy_concepts[0], config, seed=5))
-    assert [step.step for step in steps] == list(range(1, 61)) and isinstance(steps[0], Step)
+    steps = list(train(tiny, adapter, Method(config), toy_concepts[0], seed=5))
+    assert [step.step for step in steps] == list(range(1, 61)) and isinstance(steps[0], Learning)
     assert {step.steps for step in steps} == {60}
     assert sum(s.loss for s in steps[-10:]) < 0.9 * sum(s.loss for s in steps[:10])
     adapter.close()
@@ -246,7 +247,7 @@ def test_a_loss_that_is_not_finite_is_one_clear_line(tiny: Backbone, toy_concept
             return mse(predicted["learn"], batch.target) * (float("nan") if batch.step == 1 else 1.0)
 
     adapter = make(tiny, QUICK)
-    steps = train(tiny, adapter, Broken(QUICK), toy_concepts[0], QUICK, seed=5)
+    steps = train(tiny, adapter, Broken(QUICK), toy_concepts[0], seed=5)
     next(steps)
     with pytest.raises(TrainingError, match=r"^first: the loss is nan at step 2 of 3; lower lr \(0.01\)$"):
         next(steps)
@@ -274,5 +275,5 @@ def test_concepts_and_queries_that_do_not_fit_are_refused(tiny: Backbone, toy_co
     ]
     for method, case, message in cases:
         with pytest.raises(TrainingError, match=message):
-            next(train(tiny, adapter, method, case, QUICK, seed=5))
+            next(train(tiny, adapter, method, case, seed=5))
     adapter.close()

@@ -1,0 +1,83 @@
+"""A run shown while it goes on, stopped when told to, summed up at the end."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import closing
+from pathlib import Path
+from types import FrameType
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cat_bench.benchmark.cli.flags import INTERRUPTED, as_given
+from cat_bench.benchmark.cli.progress import Display
+from cat_bench.benchmark.execution.run import run
+from cat_bench.benchmark.planning.events import Ended, Planned, StageEnded
+from cat_bench.benchmark.planning.spec import RunSpec
+
+
+def follow(spec: RunSpec, runs: Path, name: str | None) -> int:
+    """Run, show, sum up. The exit code: 0, 1 if a cell has no result, 130 if interrupted."""
+    stages = ready = 0
+    ended: Ended | None = None
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with Display(Console(stderr=True)) as display, closing(run(spec, runs, name)) as events:
+            for event in events:
+                display.show(event)
+                if isinstance(event, Planned):
+                    stages, ready = event.stages, event.ready
+                elif isinstance(event, StageEnded) and event.cell is not None and event.origin != "ready":
+                    ready += 1
+                elif isinstance(event, Ended):
+                    ended = event
+    except KeyboardInterrupt:
+        kept = f"{ready} of {stages} stages are finished and kept; " if stages else ""
+        typer.echo(f"interrupted: {kept}to go on, repeat: {as_given()}", err=True)
+        return INTERRUPTED
+    assert ended is not None
+    _summary(Console() if sys.stdout.isatty() else Console(width=140), ended.folder)
+    if ended.troubled:
+        typer.echo(
+            f"{ended.troubled} of {ended.ok + ended.troubled} cells have no result; repeat to try them again",
+            err=True,
+        )
+    return 1 if ended.troubled else 0
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _summary(console: Console, folder: Path) -> None:
+    from cat_bench.results.errors import ResultError
+    from cat_bench.results.tables.formats import summary_table
+
+    try:
+        found = summary_table(folder)
+    except ResultError as error:
+        typer.echo(str(error), err=True)
+        return
+    # A number that is broken in two is worse than one that is left out: as many columns as fit, values whole.
+    values = [[row[number].text for row in found.rows] for number in range(len(found.columns))]
+    words = [head.split() for head in found.columns]
+    widths = [max(map(len, [*column, *head])) for column, head in zip(values, words, strict=True)]
+    fitting = [n for n in range(1, len(widths) + 1) if sum(widths[:n]) + 2 * n - 2 <= console.width]
+    shown = max(fitting, default=1)
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for number, column in enumerate(found.columns[:shown]):
+        table.add_column(column, justify="right" if number else "left", width=widths[number])
+    for row in found.rows:
+        table.add_row(*(f"[bold]{entry.text}[/]" if entry.mark else entry.text for entry in row[:shown]))
+    console.print(table)
+    if left := [" ".join(head) for head in words[shown:]]:
+        console.print(f"No room here for {', '.join(left)}: see the report.", style="dim", highlight=False)
+    console.print(found.note, style="dim", highlight=False)
+    report = folder / "report" / "report.html"
+    if report.is_file() and report.stat().st_mtime >= (folder / "run.json").stat().st_mtime:
+        typer.echo(f"report: {report}")
+    else:
+        typer.echo(f"tables, plots and image grids: cat-bench report {folder} (writes {report})")

@@ -1,0 +1,111 @@
+"""What a run's folder says of itself: `run.json` of the whole, `cell.json` of each cell; found, read, written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cat_bench.benchmark.errors import RunError
+from cat_bench.benchmark.planning.keys import code_digest, digest
+from cat_bench.benchmark.planning.spec import RunSpec, resolve
+from cat_bench.benchmark.store.files import read_json, write_json
+from cat_bench.benchmark.system import provenance
+
+if TYPE_CHECKING:
+    from cat_bench.benchmark.planning.events import Status
+    from cat_bench.benchmark.planning.plan import Plan
+
+RUN = "run.json"
+CELL = "cell.json"
+ERROR = "error.txt"  # the whole traceback of a failed cell
+
+
+@dataclass(frozen=True)
+class Named:
+    """A concept as prompts name it."""
+
+    id: str
+    trigger: str
+    noun: str
+
+    def subject(self, uses_noun: bool) -> str:
+        """The words that stand for it: trigger and class noun, or the trigger alone."""
+        return f"{self.trigger} {self.noun}" if uses_noun else self.trigger
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run's folder and its record, checked."""
+
+    folder: Path
+    info: Mapping[str, Any]  # run.json
+    spec: RunSpec
+    concepts: tuple[Named, ...]  # of the sequence as written
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Raises RunError or SpecError if the record is of another version's making."""
+        info = read_json(folder / RUN) or {}
+        names = info.get("sequence", {}).get("names")
+        if "spec" not in info or names is None:
+            raise RunError(f"{folder / RUN} lacks what this version records: make the run again under another --name")
+        return cls(folder, info, resolve(info["spec"]), tuple(Named(id, **words) for id, words in names.items()))
+
+
+def find_run(run: str | None, runs: Path) -> Path:
+    """The folder of a run: a path, a name under `runs`, or the latest one. Raises RunError."""
+    if run is None:
+        made = [path.parent for path in runs.glob(f"*/{RUN}")]
+        if not made:
+            raise RunError(f"there is no run in {runs}: `cat-bench run` makes one, or say where with --runs")
+        return max(made, key=lambda folder: (folder / RUN).stat().st_mtime)
+    for folder in (runs / run, Path(run)):
+        if (folder / RUN).is_file():
+            return folder
+    there = ", ".join(sorted(path.parent.name for path in runs.glob(f"*/{RUN}"))) or "none"
+    raise RunError(f"there is no run {run!r} in {runs} (there: {there}), nor is it a run's folder")
+
+
+def write_run(plan: Plan) -> None:
+    """Record what this run is, before its first stage."""
+    resolved, sequence = plan.spec.model_dump(mode="json"), plan.sequence
+    clip, *others = plan.identity.extractors.items()
+    record = {
+        "schema_version": 1,
+        "name": plan.folder.name,
+        "spec": resolved,
+        "spec_hash": digest(resolved),
+        "computed": dict(plan.identity.how),
+        "backbone": asdict(plan.identity.backbone),
+        "metric_model": asdict(clip[1]),
+        **{role: asdict(model) for role, model in others},
+        "sequence": {
+            **{key: getattr(sequence, key) for key in ("id", "version", "title", "license", "citation")},
+            "fingerprint": sequence.fingerprint,
+            "concepts": [concept.id for concept in sequence.concepts],
+            # What prompts call them, so that a result can be used without the sequence's own files.
+            "names": {concept.id: {"trigger": concept.trigger, "noun": concept.noun} for concept in sequence.concepts},
+        },
+        "methods": {
+            cell.cell.method: {
+                **{key: getattr(cell.method, key) for key in ("version", "title", "source")},
+                "code": code_digest(cell.method),
+                "config": cell.config.model_dump(mode="json"),
+            }
+            for cell in plan.cells
+        },
+        "protocol": plan.protocol,
+        "versions": provenance.versions(),
+        "git": provenance.git_state(),
+        "machine": provenance.machine(),
+        "started": provenance.now(),
+        "finished": None,
+    }
+    write_json(plan.folder / RUN, record)
+
+
+def write_cell(folder: Path, protocol: str, status: Status, reason: str | None) -> None:
+    """Record how a cell ended."""
+    write_json(folder / CELL, {"status": status, "reason": reason, "protocol": protocol})

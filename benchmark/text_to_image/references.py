@@ -1,0 +1,68 @@
+"""What a run's images are compared with: held-out pictures of every concept, and texts, embedded once a run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cat_bench.benchmark.planning.engine import Engine
+from cat_bench.benchmark.planning.identity import CLIP
+from cat_bench.benchmark.planning.keys import EMBEDDINGS
+from cat_bench.benchmark.planning.plan import Plan, reference_texts
+from cat_bench.benchmark.store.files import png, read_arrays, read_json, sync, write_arrays, write_bytes, write_json
+
+REFERENCES = "references"
+_RECORD = "references.json"
+_BATCH = 32  # pictures embedded at once; fixed, since another batch may round differently
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def references_ready(plan: Plan) -> bool:
+    """Whether the references of this plan are in their place."""
+    record = read_json(plan.folder / REFERENCES / _RECORD)
+    return record is not None and record["key"] == plan.references_key
+
+
+def prepare_references(plan: Plan, engine: Engine) -> None:
+    """Write the held-out pictures and their embeddings: `<id>` (m, d) and `text/<id>` (prompts, d) of every concept,
+    and `<role>/<id>` (m, e) by each further model that judges.
+    """
+    place = plan.folder / REFERENCES
+    beside = plan.folder / f".{REFERENCES}.partial"
+    shutil.rmtree(beside, ignore_errors=True)
+    arrays: Arrays = {}
+    for concept in plan.sequence.concepts:
+        (beside / concept.id).mkdir(parents=True)
+        pictures = concept.reference_images(plan.identity.resolution)
+        for number, picture in enumerate(pictures):
+            write_bytes(beside / concept.id / f"{number:02d}.png", png(picture), durable=False)
+        batches = [pictures[i : i + _BATCH] for i in range(0, len(pictures), _BATCH)]
+        for role in plan.identity.extractors:
+            arrays[f"{prefix(role)}{concept.id}"] = np.concatenate([engine.embed(role, batch) for batch in batches])
+        arrays[f"text/{concept.id}"] = engine.embed_texts(reference_texts(concept))
+    write_arrays(beside / EMBEDDINGS, arrays)
+    write_json(beside / _RECORD, {"key": plan.references_key})
+    if place.exists():
+        shutil.rmtree(place)
+    beside.rename(place)
+    sync(plan.folder)
+
+
+def read_references(plan: Plan) -> Arrays:
+    """The embeddings that `prepare_references` wrote."""
+    return read_arrays(plan.folder / REFERENCES / EMBEDDINGS)
+
+
+def prefix(role: str) -> str:
+    """What stands before the names of a role's embeddings: the main model's have no prefix."""
+    return "" if role == CLIP else f"{role}/"
+
+
+def named(arrays: Mapping[str, NDArray[Any]], kind: str, names: list[str]) -> Arrays:
+    """Those arrays that are called `kind/name`, by name."""
+    return {name: arrays[f"{kind}/{name}"] for name in names}
