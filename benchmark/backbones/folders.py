@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 from cat_bench.benchmark.backbones.registry import registered
@@ -16,6 +17,8 @@ BACKBONE_MARK = "model_index.json"
 COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 SECOND = ("text_encoder_2", "tokenizer_2")  # Stable Diffusion XL's
 NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_LOAD_AS = re.compile(rb'("(?:torch_)?dtype": )"\w+"')
+_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _FAMILIES = {"StableDiffusionPipeline": "sd", "StableDiffusionXLPipeline": "sdxl"}
 
 
@@ -120,16 +123,34 @@ def fingerprint(folder: Path) -> str:
     files = (path for part in (*COMPONENTS, *SECOND) if (folder / part).is_dir() for path in (folder / part).iterdir())
     for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
         if path.suffix in (".safetensors", ".json", ".txt"):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            total.update(f"{path.relative_to(folder).as_posix()} {digest}\n".encode())
+            total.update(f"{path.relative_to(folder).as_posix()} {_digest(path)}\n".encode())
     return total.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """sha256 of a file. In which type others are to load the weights beside a configuration does not count: it is read
+    as if it named the type they are stored in.
+    """
+    weights = next(iter(sorted(path.parent.glob("*.safetensors"))), None)
+    if path.name == "config.json" and weights is not None:
+        stored = f'"{stored_type(weights)}"'.encode()
+        return hashlib.sha256(_LOAD_AS.sub(rb"\1" + stored, path.read_bytes())).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stored_type(weights: Path) -> str:
+    """The type of the first tensor in a safetensors file, by PyTorch's name for it."""
+    with weights.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    first = next(entry for name, entry in header.items() if name != "__metadata__")
+    return _TYPES.get(first["dtype"], first["dtype"])
 
 
 def resolution(folder: Path) -> int:
     """Side of the square images that a pipeline makes, in pixels. Raises BackboneError."""
     try:
         unet, vae = (json.loads((folder / part / "config.json").read_text("utf-8")) for part in ("unet", "vae"))
-        return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+        return int(unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BackboneError(f"{folder}: the configurations of unet/ and vae/ cannot be read: {error}") from error

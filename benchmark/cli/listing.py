@@ -47,7 +47,9 @@ def list_backbones() -> Table:
     for name, entry in registered().items():
         _, folder = find_backbone(name, fetch=False)
         about = f"{entry.title}; {entry.resolution} pixels, {entry.prediction}; {entry.license}"
-        where = "ships with cat-bench" if entry.hub is None else f"{entry.hub} ({'here' if folder else 'not yet here'})"
+        pinned = f"revision {entry.revision[:8]}" if entry.revision else "no pinned revision"
+        here = "here" if folder else "not yet here"
+        where = "ships with cat-bench" if entry.hub is None else f"{entry.hub} ({pinned}; {here})"
         table.add_row(name, about, entry.metric, where)
     other = "a pipeline of Stable Diffusion or Stable Diffusion XL"
     table.add_row("FOLDER", other, f"FOLDER-clip beside it, else {OTHER.metric}", "a diffusers folder")

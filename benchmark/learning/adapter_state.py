@@ -52,7 +52,8 @@ class AdapterState:
         def below(start: str) -> dict[str, Tensor]:
             return {key.removeprefix(start): value for key, value in flat.items() if key.startswith(start)}
 
-        A, factors = below("A."), []
+        A = below("A.")
+        factors: list[Factor] = []
         while part := below(f"factors.{len(factors)}."):
             factors.append({name: (part[f"{name}.A"], part[f"{name}.B"]) for name in A})
         return cls(

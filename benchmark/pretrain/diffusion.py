@@ -145,9 +145,11 @@ def save_backbone(
         requires_safety_checker=False,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
-    for part in ("unet", "vae"):  # diffusers notes where a network was read from: a path that says nothing elsewhere
+    for part in ("unet", "vae", "text_encoder"):
         path = folder / part / "config.json"
         config = json.loads(path.read_text("utf-8"))
-        config.pop("_name_or_path", None)
+        config.pop("_name_or_path", None)  # where a network was read from: a path that says nothing elsewhere
+        if "dtype" in config:  # transformers loads as it says here, diffusers as fp32 whatever is stored
+            config["dtype"] = "float32"
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     pipeline.to(dtype=torch.float32)

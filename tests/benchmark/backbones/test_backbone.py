@@ -9,9 +9,10 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
+from safetensors.torch import save_file
 
 from cat_bench.benchmark.backbones.backbone import Backbone
-from cat_bench.benchmark.backbones.folders import find_backbone
+from cat_bench.benchmark.backbones.folders import WEIGHTS, find_backbone, fingerprint, stored_type
 from cat_bench.benchmark.errors import BackboneError
 from cat_bench.benchmark.extractors.folders import metric_for
 
@@ -43,6 +44,29 @@ def test_the_fingerprint_is_of_the_contents_not_of_the_place(tiny: Backbone, tmp
     config = moved / "scheduler" / "scheduler_config.json"
     config.write_text(config.read_text() + "\n")
     assert again.fingerprint != tiny.fingerprint
+
+
+def test_in_which_type_others_load_the_weights_is_not_part_of_the_fingerprint(tmp_path: Path) -> None:
+    folder = tmp_path / "text_encoder"
+    folder.mkdir(parents=True)
+    save_file({"weight": torch.zeros(2, dtype=torch.float16)}, folder / "model.safetensors")
+    found = set()
+    for config in (
+        '{"dtype": "float16", "layers": 3}',
+        '{"dtype": "float32", "layers": 3}',
+        '{"dtype": "float16", "layers": 4}',
+    ):
+        (folder / "config.json").write_text(json.dumps({"dtype": dtype, "layers": layers}))
+        found.add(fingerprint(tmp_path))
+    assert len(found) == 2 and stored_type(folder / "model.safetensors") == "float16"
+
+
+def test_the_shipped_model_draws_with_stock_diffusers_and_no_argument() -> None:
+    pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS / "avatars64")
+    assert {pipe.unet.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.float32}
+    image = pipe("a person", num_inference_steps=3, generator=torch.Generator().manual_seed(0)).images[0]
+    assert image.size == (64, 64) and np.asarray(image).std() > 20  # a picture, neither noise nor one colour
+    assert np.abs(np.diff(np.asarray(image).astype(int), axis=1)).mean() < 30
 
 
 def test_images_and_prompts_are_encoded_as_the_stock_pipeline_does(tiny: Backbone, tiny_backbone_folder: Path) -> None:

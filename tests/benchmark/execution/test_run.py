@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 from run_fakes import FakeConcept, FakeEngine, FakeSequence, tables
 
+from cat_bench.benchmark.cli import main as cli
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.planning.events import CellEnded, Ended, Event, Message, Planned, StageEnded
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
+from cat_bench.benchmark.store.library import KEPT, kept
 from cat_bench.benchmark.store.lock import locked
 from cat_bench.benchmark.store.stage import Keys, Workplace
 from cat_bench.results.records.long_table import read_scores
@@ -140,6 +142,30 @@ def test_cells_made_with_other_settings_leave_the_folder(tmp_path: Path) -> None
     assert any("cat/order0-seed0: 3 stages" in event.text for event in events if isinstance(event, Message))
     events = go(tmp_path, methods=("cat",), images_per_prompt=3)
     assert (tmp_path / "letters3/lora/order0-seed0/01-ada/stage.json").is_file()  # same settings: may stay
+
+
+def test_what_was_replaced_is_kept_until_it_is_cleaned_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def clean(*arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", ["cat-bench", "clean", "--runs", str(tmp_path), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0)
+
+    go(tmp_path)
+    assert clean() == 0 and "keeps no replaced stages" in capsys.readouterr().out
+    go(tmp_path, images_per_prompt=3)
+    stages, freed = kept(tmp_path)
+    # Six stages and the base; adapters are shared with the stages that replaced them, and stay.
+    mine = [path for path in (tmp_path / KEPT).rglob("*") if path.is_file()]
+    assert stages == 7 and freed == sum(path.stat().st_size for path in mine if path.stat().st_nlink == 1)
+    assert 0 < freed < sum(path.stat().st_size for path in mine)
+    before = tables(tmp_path / "letters3")
+    assert clean("--yes") == 0
+    assert f"deleted 7 replaced stages in {tmp_path}, {freed / 2**20:.1f} MiB" in capsys.readouterr().out
+    assert kept(tmp_path) == (0, 0) and tables(tmp_path / "letters3") == before
+    assert origins(go(tmp_path, images_per_prompt=3)) == []
 
 
 def test_a_failing_cell_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:

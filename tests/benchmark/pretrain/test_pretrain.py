@@ -181,7 +181,7 @@ def test_the_whole_workshop_in_miniature_makes_folders_that_stock_libraries_load
     for part in PARTS:
         updates = list(shop.make(part, tmp_path))
         assert updates[-1].share == 1.0
-    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "avatars64", torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "avatars64")
     image = pipe("a robot", num_inference_steps=2, output_type="np").images
     assert image.shape == (1, 64, 64, 3) and np.isfinite(image).all()
     model, _, _preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'avatars64-clip'}")
