@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from cat_bench.benchmark.backbones.conditioning import Conditioning
 from cat_bench.benchmark.backbones.folders import backbone_folder, fingerprint
-from cat_bench.benchmark.backbones.registry import described, registered
+from cat_bench.benchmark.backbones.registry import entry_for, registered
 from cat_bench.benchmark.backbones.schedule import Schedule
 from cat_bench.benchmark.backbones.stable_diffusion import read_pipeline
 from cat_bench.benchmark.backbones.text_encoders import PromptEncoder, TextEncoder
@@ -50,7 +50,7 @@ class Backbone:
         """
         id_, folder = backbone_folder(str(name))
         where = resolve_device(device)
-        dtype = weights_dtype(weights, where, described(id_, folder).weights)
+        dtype = weights_dtype(weights, where, entry_for(id_, folder).weights)
         bar = transformers_logging.is_progress_bar_enabled()
         transformers_logging.disable_progress_bar()
         try:

@@ -143,8 +143,8 @@ def stored_type(weights: Path) -> str:
     """The type of the first tensor in a safetensors file, by PyTorch's name for it."""
     with weights.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    first = next(entry for name, entry in header.items() if name != "__metadata__")
-    return _TYPES.get(first["dtype"], first["dtype"])
+    first = next(str(entry["dtype"]) for name, entry in header.items() if name != "__metadata__")
+    return _TYPES.get(first, first)
 
 
 def resolution(folder: Path) -> int:

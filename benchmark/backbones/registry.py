@@ -52,7 +52,7 @@ def registered() -> Mapping[str, Registered]:
     return {name: Registered.model_validate(entry) for name, entry in content.items()}
 
 
-def kin(id_: str, folder: Path | None) -> str | None:
+def known_as(id_: str, folder: Path | None) -> str | None:
     """The known backbone whose settings suit this one: itself, or the one whose text embeddings are as wide.
 
     None if there is no such, or if the folder is not here yet.
@@ -66,7 +66,7 @@ def kin(id_: str, folder: Path | None) -> str | None:
     return next((name for name, entry in registered().items() if entry.context == width), None)
 
 
-def described(id_: str, folder: Path | None) -> Registered:
-    """What is known of this backbone, from its kin where it is not registered itself."""
-    name = kin(id_, folder)
+def entry_for(id_: str, folder: Path | None) -> Registered:
+    """What is known of this backbone, from the one whose settings suit it where it is not registered itself."""
+    name = known_as(id_, folder)
     return registered()[name] if name is not None else OTHER

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cat_bench.benchmark.cli import artifacts, photos, pretrain, run, runs
+from cat_bench.benchmark.cli import photos, pretrain, run, runs
 
 app = typer.Typer(
     name="cat-bench",
@@ -60,7 +60,6 @@ app.command("list")(list_)
 app.command()(pretrain.pretrain)
 app.command()(doctor)
 photos.register(app)
-artifacts.register(app)
 
 
 def main() -> None:

@@ -1,21 +1,24 @@
-"""The commands about runs that were made: report, show, clean."""
+"""The commands about a run that was made: report, show, export, sample, clean."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 Run = Annotated[str | None, typer.Argument(help="Name or folder of a run.  [default: the latest]")]
+Stage = Annotated[str | None, typer.Option(help="Number or concept of a stage.  [default: the last]")]
+Order = Annotated[int | None, typer.Option(help="Order of the concepts.  [default: the run's first]")]
+Seed = Annotated[int | None, typer.Option(help="Training seed.  [default: the run's first]")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder in which runs lie.", metavar="FOLDER")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command()(report)
-    app.command()(show)
-    app.command()(clean)
+    for command in (report, show, export, sample, clean):
+        app.command()(command)
 
 
 def report(
@@ -50,6 +53,89 @@ def show(
     console.print(f"[bold]{folder}[/]", highlight=False)
     for table in show_run(folder):
         console.print(table, highlight=False)
+
+
+def export(
+    method: Annotated[str, typer.Option(help="A method of the run.")],
+    run: Run = None,
+    stage: Stage = None,
+    order: Order = None,
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write.  [default: exports/ in the run's folder]")] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(help="Of the adapter.  [default: exact; within 1 % where the change is dense]"),
+    ] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write what was learned as a LoRA that stock diffusers loads, with a model card."""
+    from rich.console import Console
+
+    from cat_bench.benchmark.store.record import find_run
+
+    folder = find_run(run, runs)
+    from cat_bench.benchmark.artifacts.export import export as write
+    from cat_bench.benchmark.artifacts.learned import open_stage
+
+    learned = open_stage(folder, method, stage, order, seed)
+    out = out or folder / "exports" / learned.title
+    console = Console(stderr=True)
+    with console.status("writing the adapter") if console.is_terminal else nullcontext():
+        adapter = write(learned, out, rank)
+    error = f"relative error {adapter.error:.2g}" if adapter.error else "exact"
+    typer.echo(f"{out}: rank {adapter.rank}, {error}; README.md in it says how to load it")
+
+
+def sample(
+    method: Annotated[str, typer.Option(help="A method of the run, or base: the untouched model.")],
+    prompt: Annotated[list[str], typer.Option(help='What to draw; again for more. "{}": each concept learned so far.')],
+    run: Run = None,
+    stage: Stage = None,
+    order: Order = None,
+    seed: Seed = None,
+    seeds: Annotated[str, typer.Option(help="How many images of each prompt, or their noise seeds: 3,5 or 0-7.")] = "4",
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.  [default: the run's]")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale.  [default: the run's]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cuda, cpu or mps.  [default: the run's]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write.  [default: samples/ in the run's folder]")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Draw pictures with what was learned, and a sheet of all of them."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from cat_bench.benchmark.cli.flags import numbers
+    from cat_bench.benchmark.errors import SpecError
+    from cat_bench.benchmark.store.record import find_run
+
+    folder = find_run(run, runs)
+    noise = numbers(seeds, "--seeds") or ()
+    noise = tuple(range(noise[0])) if seeds.strip().isdecimal() else tuple(dict.fromkeys(noise))
+    if not noise:
+        raise SpecError("--seeds 0: give how many images of each prompt, or a list such as 3,5")
+    from cat_bench.benchmark.artifacts.learned import open_stage
+    from cat_bench.benchmark.artifacts.samples import SHEET, Look, draw, filled
+    from cat_bench.benchmark.planning.plan import BASE
+    from cat_bench.benchmark.planning.spec import resolve
+    from cat_bench.benchmark.store.record import RunRecord
+
+    record = RunRecord.read(folder)
+    if method == BASE and any(given is not None for given in (stage, order, seed)):
+        raise SpecError("--method base: the untouched model has no stage, order or seed")
+    learned = None if method == BASE else open_stage(folder, method, stage, order, seed)
+    prompts = filled(prompt, learned.concepts if learned else record.concepts, not learned or learned.method.uses_noun)
+    changed = {key: value for key, value in (("steps", steps), ("guidance", guidance)) if value is not None}
+    sampler = resolve(record.info["spec"], {"sampler": changed}).sampler
+    look = Look(record, learned, prompts, noise, sampler)
+    out = out or folder / "samples" / look.title
+    console = Console(stderr=True)
+    shown = console.is_terminal and look.count >= 8
+    with Progress(console=console, transient=True) if shown else nullcontext() as progress:
+        bar = progress.add_task("sampling", total=look.count) if progress else None
+        for done in draw(look, out, device):
+            if progress and bar is not None:
+                progress.update(bar, completed=done)
+    typer.echo(f"{look.count} images in {out}, all of them in {out / SHEET}.png")
 
 
 def clean(

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from cat_bench.benchmark.backbones.folders import WEIGHTS as SHIPPED
-from cat_bench.benchmark.backbones.registry import OTHER, described
+from cat_bench.benchmark.backbones.registry import OTHER, entry_for
 from cat_bench.benchmark.errors import MetricModelError
 from cat_bench.benchmark.planning.identity import CLIP
 
@@ -23,7 +23,7 @@ def metric_for(id_: str, folder: Path | None) -> str:
         beside = folder.with_name(f"{folder.name}-clip")
         if (beside / METRIC_MARK).is_file():
             return str(beside)
-    entry = described(id_, folder)
+    entry = entry_for(id_, folder)
     return entry.metric if ":" in entry.metric else OTHER.metric  # a registered folder is beside its own backbone only
 
 

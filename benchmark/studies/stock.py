@@ -76,13 +76,13 @@ def step_seconds(backbone: Backbone, config: Method.Config, concept: Any, precis
                 do_classifier_free_guidance=False,
             )
         noise, moments = torch.randn_like(latents), torch.randint(1000, (size,), device=device)
-        told: dict[str, Any] = {"encoder_hidden_states": encoded[0]}
+        asked: dict[str, Any] = {"encoder_hidden_states": encoded[0]}
         if len(encoded) == 4:
             ids = torch.tensor([[side, side, 0, 0, side, side]] * size, device=device, dtype=encoded[2].dtype)
-            told["added_cond_kwargs"] = {"text_embeds": encoded[2], "time_ids": ids}
+            asked["added_cond_kwargs"] = {"text_embeds": encoded[2], "time_ids": ids}
         noisy = backbone.schedule.noised(latents, noise, moments)
         with autocast(device, precision):
-            answer = unet(noisy.to(encoded[0].dtype), moments, **told).sample
+            answer = unet(noisy.to(encoded[0].dtype), moments, **asked).sample
         loss = torch.nn.functional.mse_loss(answer.float(), noise)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cat_bench.benchmark.backbones import folders as backbones
-from cat_bench.benchmark.backbones.registry import Registered, described, kin
+from cat_bench.benchmark.backbones.registry import Registered, entry_for, known_as
 from cat_bench.benchmark.errors import CatBenchError
 from cat_bench.benchmark.extractors import folders as extractors
 from cat_bench.benchmark.planning.identity import CLIP, DINO, Identity, Model
@@ -45,8 +45,8 @@ class Models:
 
     @property
     def registered(self) -> Registered:
-        """What is known of the backbone, from its kin where it is not registered itself."""
-        return described(self.backbone, self.folder)
+        """What is known of the backbone, from the one whose settings suit it where it is not registered itself."""
+        return entry_for(self.backbone, self.folder)
 
 
 class TextToImage:
@@ -77,7 +77,7 @@ class TextToImage:
             extractors={
                 role: Model(id, _fingerprint(role, id, place)) for role, (id, place) in models.extractors.items()
             },
-            presets=kin(models.backbone, models.folder),
+            presets=known_as(models.backbone, models.folder),
             resolution=backbones.resolution(models.folder),
             how=how(spec, models),
         )

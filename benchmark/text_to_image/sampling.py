@@ -109,9 +109,9 @@ def _draw(
         # With guidance each image has two rows of conditioning: one of the empty prompt, one of its own.
         rows = torch.arange(len(conditioning.context)) % count
         mine = ((rows >= start) & (rows < start + size)).nonzero().flatten().to(noise.device)
-        told = conditioning if size == count else conditioning.rows(mine)
+        part = conditioning if size == count else conditioning.rows(mine)
         try:
-            latents = _denoise(backbone, solver, sampler, noise[start : start + size], told, dtype)
+            latents = _denoise(backbone, solver, sampler, noise[start : start + size], part, dtype)
             with autocast(backbone.device, _decoding(precision)):
                 drawn.append(backbone.decode(latents))
             start += size

@@ -51,11 +51,7 @@ def test_in_which_type_others_load_the_weights_is_not_part_of_the_fingerprint(tm
     folder.mkdir(parents=True)
     save_file({"weight": torch.zeros(2, dtype=torch.float16)}, folder / "model.safetensors")
     found = set()
-    for config in (
-        '{"dtype": "float16", "layers": 3}',
-        '{"dtype": "float32", "layers": 3}',
-        '{"dtype": "float16", "layers": 4}',
-    ):
+    for dtype, layers in (("float16", 3), ("float32", 3), ("float16", 4)):
         (folder / "config.json").write_text(json.dumps({"dtype": dtype, "layers": layers}))
         found.add(fingerprint(tmp_path))
     assert len(found) == 2 and stored_type(folder / "model.safetensors") == "float16"
