@@ -3,53 +3,39 @@ records.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
-
-import pandas as pd
 
 from cat_bench.results.measures import matrices
 from cat_bench.results.measures.kinds import KINDS, LOPEZ
 from cat_bench.results.measures.metrics import ARROW, METRICS, Direction, metric
 from cat_bench.results.measures.scores import ALL
+from cat_bench.results.measures.subjects import NAN, Subject
 
-Role = Literal["method", "floor", "ceiling"]
 Outcome = tuple[float, str | None]  # value (NaN if missing) and why it is missing
-NAN = float("nan")
 
-
-@dataclass(frozen=True)
-class Subject:
-    """What a figure is computed for: one cell, or the floor, or the ceiling.
-
-    scores: its rows of the long table, for a cell together with the base model's as stage 0. concepts: in the order in
-    which they were learned. infos: stage.json of each stage, or the base model's alone.
-    """
-
-    role: Role
-    scores: pd.DataFrame
-    concepts: tuple[str, ...]
-    infos: Sequence[Mapping[str, Any]] = ()
-
-    @cached_property
-    def mean(self) -> pd.Series:
-        """Mean value per (metric, stage, concept)."""
-        return matrices.means(self.scores)
-
-    @property
-    def last(self) -> int:
-        """The stage that the final scores are read at."""
-        return len(self.concepts) if self.role == "method" else 0
-
-    def matrix(self, name: str) -> pd.DataFrame:
-        """R[t, k] with stage 0. Floor and ceiling do not learn: only their stage 0 is filled."""
-        return matrices.matrix_of_means(self.mean, name, self.concepts)
-
-    def final(self, name: str, stratum: str) -> float:
-        """Score of a stratum after the last stage, NaN if there is none."""
-        return float(self.mean.get((name, self.last, stratum), NAN))
+GROUPS: dict[str, str] = {
+    "accuracy": "Concept accuracy: is it the right one?",
+    "fidelity": "CLIP-I: how like the references?",
+    "fidelity_dino": "DINO-I: how like the references, seen by another model?",
+    "alignment": "CLIP-T: does the image follow the prompt?",
+    "distribution": "Distribution of the images",
+    "preservation": "Knowledge preservation (KPS) after the last stage",
+    "cost": "Cost of a cell",
+    "other_accuracy": "Concept accuracy by other definitions of forgetting",
+    "other_fidelity": "CLIP-I by other definitions of forgetting",
+    "other_fidelity_dino": "DINO-I by other definitions of forgetting",
+}
+HEADLINE: tuple[str, ...] = (
+    "concept_accuracy_average",
+    "concept_accuracy_forgetting",
+    "clip_i_average",
+    "clip_i_plasticity",
+    "clip_i_forgetting",
+    "clip_t_average",
+    "kps",
+    "seconds_train",
+)
 
 
 @dataclass(frozen=True)
@@ -188,27 +174,3 @@ def figures(strata: Sequence[str] = (), measured: Collection[str] = ()) -> tuple
     )
     order = list(GROUPS)
     return tuple(sorted(declared, key=lambda figure: order.index(figure.group)))
-
-
-GROUPS: dict[str, str] = {
-    "accuracy": "Concept accuracy: is it the right one?",
-    "fidelity": "CLIP-I: how like the references?",
-    "fidelity_dino": "DINO-I: how like the references, seen by another model?",
-    "alignment": "CLIP-T: does the image follow the prompt?",
-    "distribution": "Distribution of the images",
-    "preservation": "Knowledge preservation (KPS) after the last stage",
-    "cost": "Cost of a cell",
-    "other_accuracy": "Concept accuracy by other definitions of forgetting",
-    "other_fidelity": "CLIP-I by other definitions of forgetting",
-    "other_fidelity_dino": "DINO-I by other definitions of forgetting",
-}
-HEADLINE: tuple[str, ...] = (
-    "concept_accuracy_average",
-    "concept_accuracy_forgetting",
-    "clip_i_average",
-    "clip_i_plasticity",
-    "clip_i_forgetting",
-    "clip_t_average",
-    "kps",
-    "seconds_train",
-)

@@ -119,9 +119,9 @@ def kps_cosine(base: npt.ArrayLike, adapted: npt.ArrayLike) -> Array:
     return np.asarray(np.einsum("nd,nd->n", before, after), dtype=np.float64)
 
 
-def kps_similarity(base: npt.ArrayLike, adapted: npt.ArrayLike) -> Array:
-    """(1 + cos) / 2 of each pair: (n,), in [0, 1]."""
-    return np.asarray((1.0 + kps_cosine(base, adapted)) / 2.0)
+def kps(cosine: npt.ArrayLike) -> float:
+    """Knowledge preservation score of `kps_cosine`'s pairs (n,): harmonic mean of (1 + cos) / 2, in [0, 1]."""
+    return harmonic_mean((1.0 + np.asarray(cosine, dtype=np.float64)) / 2.0)
 
 
 def harmonic_mean(values: npt.ArrayLike) -> float:
@@ -137,11 +137,6 @@ def harmonic_mean(values: npt.ArrayLike) -> float:
         raise ResultError("the harmonic mean is defined for values that are not negative")
     v = np.maximum(v, 0.0)
     return 0.0 if (v == 0.0).any() else float(v.size / (1.0 / v).sum())
-
-
-def kps(base: npt.ArrayLike, adapted: npt.ArrayLike) -> float:
-    """Knowledge preservation score: harmonic mean of `kps_similarity` over all pairs, in [0, 1], higher is better."""
-    return harmonic_mean(kps_similarity(base, adapted))
 
 
 def diversity(x: npt.ArrayLike) -> float:

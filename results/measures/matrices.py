@@ -23,21 +23,11 @@ def means(scores: pd.DataFrame) -> pd.Series:
     return scores.groupby(["metric", "stage", "concept"], sort=False)["value"].mean()
 
 
-def stage_matrix(scores: pd.DataFrame, metric: str, concepts: Sequence[str]) -> pd.DataFrame:
-    """R[t, k] of ONE cell as a table: index stage 0..T, columns the concepts in the order in which they are learned.
+def stage_matrix(mean: pd.Series, metric: str, concepts: Sequence[str]) -> pd.DataFrame:
+    """R[t, k] as a table: index stage 0..T, columns the concepts in the order in which they are learned.
 
-    scores: the cell's rows of the long table together with the base model's (their stage is 0). What was never scored
-    is NaN. Raises ResultError if the rows belong to more than one cell.
+    mean: `means` of ONE cell's rows together with the base model's (their stage is 0). What was never scored is NaN.
     """
-    cells = scores.loc[scores["stage"] > 0, ["method", "order", "seed"]].drop_duplicates()
-    if len(cells) > 1:
-        raise ResultError(f"a stage matrix is made of one cell's scores, these are of {len(cells)}: select one first")
-    rows = scores[scores["metric"] == metric]
-    return matrix_of_means(means(rows), metric, concepts)
-
-
-def matrix_of_means(mean: pd.Series, metric: str, concepts: Sequence[str]) -> pd.DataFrame:
-    """`stage_matrix` from means that are already there (one cell's, with the base model's as stage 0)."""
     stages = range(len(concepts) + 1)
     if metric in mean.index.get_level_values("metric"):
         table = mean.xs(metric, level="metric").unstack("concept")

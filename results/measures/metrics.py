@@ -1,7 +1,6 @@
 """The declared metrics: what each score is, which way is better, how it is computed and where it comes from.
 
-The formulas live in `formulas`, the rows they fill in `scores`; both are offered here too, so that one import is
-enough.
+The formulas themselves are in `formulas`; `scores` makes the rows of the long table with them.
 """
 
 import difflib
@@ -9,37 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cat_bench.results.errors import ResultError
-from cat_bench.results.measures.formulas import (
-    clip_i,
-    clip_t,
-    concept_accuracy,
-    diversity,
-    harmonic_mean,
-    kps,
-    kps_cosine,
-    kps_similarity,
-    mmd,
-)
-from cat_bench.results.measures.scores import SecondOpinion, score_base, score_real, score_stage
-
-__all__ = [
-    "METRICS",
-    "Metric",
-    "SecondOpinion",
-    "clip_i",
-    "clip_t",
-    "concept_accuracy",
-    "diversity",
-    "harmonic_mean",
-    "kps",
-    "kps_cosine",
-    "kps_similarity",
-    "metric",
-    "mmd",
-    "score_base",
-    "score_real",
-    "score_stage",
-]
 
 Direction = Literal["higher", "lower"]
 ARROW: dict[str, str] = {"higher": "↑", "lower": "↓"}
@@ -98,8 +66,7 @@ _DECLARED = (
         source="Ruiz et al. 2023 (DreamBooth, arXiv 2208.12242), against held-out references instead of training "
         "images",
         trap="Against the training images copying would win, so the references are never trained on. Pictures of one "
-        "class "
-        "are alike already: read it between the floor and the ceiling row.",
+        "class are alike already: read it between the floor and the ceiling row.",
         unit="image",
         group="fidelity",
         kinds=_FOUR,
@@ -135,8 +102,7 @@ _DECLARED = (
         formula="mean over generated images g of cos(f(g), t(prompt of g with the class noun in place of the trigger))",
         source="Hessel et al. 2021 (CLIPScore, arXiv 2104.08718), without its factor 2.5 and clipping",
         trap="Papers print three scales of it. A model that ignores the concept and obeys the rest of the prompt "
-        "scores best, "
-        "so the base model is often on top.",
+        "scores best, so the base model is often on top.",
         unit="image",
         group="alignment",
         kinds=("average", "forgetting"),
@@ -148,12 +114,10 @@ _DECLARED = (
         range=(0.0, 1.0),
         scale="share of images; chance is 1 / number of concepts",
         formula="mean over generated images g of [argmax over concepts c of cos(f(g), centroid of c) = the prompted "
-        "concept]; "
-        "centroid of c = normalised mean of its normalised references",
+        "concept]; centroid of c = normalised mean of its normalised references",
         source="defined by this project",
         trap="The centroids are those of all concepts of the sequence, also of those not learned yet. It tells a "
-        "forgotten "
-        "concept from a neighbour's, but says nothing about how good the likeness is.",
+        "forgotten concept from a neighbour's, but says nothing about how good the likeness is.",
         unit="image",
         group="accuracy",
         kinds=_FOUR,
@@ -171,8 +135,7 @@ _DECLARED = (
         source="Gretton et al. 2012 (unbiased estimator); kernel and scale of CMMD, Jayasumana et al. 2024 (arXiv "
         "2401.09603)",
         trap="Unbiased, so it can be negative when the sets are alike. CMMD's released code uses the biased estimator, "
-        "which "
-        "is larger for small sets. FID and KID mean nothing at tens of images.",
+        "which is larger for small sets. FID and KID mean nothing at tens of images.",
         unit="set",
         group="distribution",
         kinds=("a_mmd", "f_mmd"),
@@ -186,8 +149,7 @@ _DECLARED = (
         formula="exp(−Σ λ log λ) / n, λ the eigenvalues of K / n, K the cosine kernel of the n generated images",
         source="Friedman and Dieng 2023 (Vendi score, arXiv 2210.02410)",
         trap="Depends on n: compare rows of equal n only (the real row has the number of references). Noise is diverse "
-        "too: "
-        "read it beside clip_i.",
+        "too: read it beside clip_i.",
         unit="set",
         group="distribution",
         kinds=("average",),
@@ -203,8 +165,7 @@ _DECLARED = (
         source="named by Park et al. 2024 (CAT, arXiv 2404.07554), whose exact formula was not found; pinned by this "
         "project",
         trap="(1 + cos)/2 squeezes the range: two unrelated base images already score far above 0, which the floor row "
-        "shows; "
-        "kps_cos beside it is the unsqueezed mean.",
+        "shows; kps_cos beside it is the unsqueezed mean.",
         unit="set",
         group="preservation",
         of="stratum",

@@ -203,6 +203,6 @@ def _unrelated_blocks(base: Embeddings, each: int) -> list[dict[str, Any]]:
 
 
 def _kps_block(stratum: str, cosine: formulas.Array) -> dict[str, Any]:
-    value = formulas.harmonic_mean((1.0 + cosine) / 2.0)
+    value = formulas.kps(cosine)
     reason = "no pairs" if cosine.size == 0 else "an image's embedding is not finite"
     return {"concept": stratum, "metric": "kps", "value": value, "n": cosine.size, "reason": reason}

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from cat_bench.results.measures.matrices import stage_matrix
+from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.records.run_folder import Run
-from cat_bench.results.tables.summary import subject
 
 Array = npt.NDArray[np.float64]
 
@@ -26,21 +28,13 @@ class Curves:
         """Collects the matrices of every cell that has a stage, whole or not."""
         values, turns = {}, {}
         for method in run.methods:
-            cells = [subject(run, cell) for cell in run.of(method) if cell.stages]
+            cells = [Subject.of(run, cell) for cell in run.of(method) if cell.stages]
             if not cells:
                 continue
-            tables = []
-            for s in cells:
-                table = s.mean.loc[[name]].unstack("concept") if name in s.mean.index.get_level_values(0) else None
-                grid = np.full((len(run.concepts) + 1, len(run.concepts)), np.nan)
-                if table is not None:
-                    table = table.droplevel("metric").reindex(range(len(grid)), columns=list(run.concepts))
-                    grid = table.to_numpy(dtype=np.float64)
-                tables.append(grid)
-            values[method] = np.stack(tables)
+            values[method] = np.stack([stage_matrix(s.mean, name, run.concepts).to_numpy() for s in cells])
             order = [[s.concepts.index(c) + 1.0 if c in s.concepts else np.nan for c in run.concepts] for s in cells]
             turns[method] = np.array(order)
-        return cls(name, values, turns, _row(run, name, "floor"), _row(run, name, "ceiling"))
+        return cls(name, values, turns, _means(run, run.floor(), name), _means(run, run.ceiling(), name))
 
     @property
     def turn(self) -> Array:
@@ -54,8 +48,8 @@ class Curves:
         return bool((np.isnan(stacked) | (stacked == self.turn)).all())
 
 
-def _row(run: Run, name: str, which: str) -> Array:
-    rows = run.floor() if which == "floor" else run.ceiling()
+def _means(run: Run, rows: pd.DataFrame, name: str) -> Array:
+    """(concepts,) mean of one metric over some rows of the long table."""
     means = rows[rows["metric"] == name].groupby("concept")["value"].mean()
     return means.reindex(list(run.concepts)).to_numpy(dtype=np.float64)
 

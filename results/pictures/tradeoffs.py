@@ -7,56 +7,40 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cat_bench.results.measures.available import drawn_metrics, strata_of
 from cat_bench.results.measures.metrics import metric
 from cat_bench.results.measures.scores import ALL
-from cat_bench.results.pictures.plots import CEILING, FLOOR, bounds, legend, lines
+from cat_bench.results.measures.subjects import Subject
+from cat_bench.results.pictures.panels import CEILING, FLOOR, bound_in_sight, bounds, legend, lines
 from cat_bench.results.pictures.style import FAINT, Plot, looks, styled
 from cat_bench.results.records.run_folder import Run
-from cat_bench.results.tables.summary import Summary, drawn, strata, subject
+from cat_bench.results.tables.summary import Summary
 
 
 def plasticity_forgetting(run: Run, summary: Summary) -> Plot:
     """Concept accuracy and fidelity: forgetting to the right, plasticity upwards; the best corner is top left."""
-    with styled():
-        names = drawn(run)
-        figure = Figure(figsize=(4.6 * len(names), 4.2), layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
-            _scatter(axes, run, summary, f"{name}_forgetting", f"{name}_plasticity")
-            axes.set_title(metric(name).short)
-            axes.set_title("↖ better", loc="right", color=FAINT, fontweight="normal", fontsize=9)
-            axes.set_xlabel("forgetting ↓")
-            axes.set_ylabel("plasticity ↑")
-        legend(figure, looks(run.methods), joined=False)
-        text = (
-            "Each point is a method, bars are one standard deviation over cells. Top left learns all, forgets nothing."
-        )
-        return Plot.of("plasticity-forgetting", "Plasticity against forgetting", text, figure)
+    figure = _scatters(
+        run, summary, ("{}_forgetting", "forgetting ↓"), ("{}_plasticity", "plasticity ↑"), corner="↖ better"
+    )
+    text = "Each point is a method, bars are one standard deviation over cells. Top left learns all, forgets nothing."
+    return Plot.of("plasticity-forgetting", "Plasticity against forgetting", text, figure)
 
 
 def preservation_fidelity(run: Run, summary: Summary) -> Plot:
     """KPS upwards against concept accuracy and fidelity after the last stage; the best corner is top right."""
-    with styled():
-        names = drawn(run)
-        figure = Figure(figsize=(4.6 * len(names), 4.2), layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
-            _scatter(axes, run, summary, f"{name}_average", "kps")
-            axes.set_title(metric(name).short)
-            axes.set_title("better ↗", loc="right", color=FAINT, fontweight="normal", fontsize=9)
-            axes.set_xlabel("average after the last stage ↑")
-            axes.set_ylabel("KPS ↑")
-        legend(figure, looks(run.methods), joined=False)
-        text = (
-            "What is left of the base model's knowledge against how well all concepts are drawn after the last stage."
-        )
-        return Plot.of("kps-fidelity", "Knowledge preservation against fidelity", text, figure)
+    figure = _scatters(
+        run, summary, ("{}_average", "average after the last stage ↑"), ("kps", "KPS ↑"), corner="better ↗"
+    )
+    text = "What is left of the base model's knowledge against how well all concepts are drawn after the last stage."
+    return Plot.of("kps-fidelity", "Knowledge preservation against fidelity", text, figure)
 
 
 def preservation_curves(run: Run) -> Plot | None:
     """KPS by stage, one panel a stratum and one for all; None if nothing was measured."""
-    names = (*strata(run), ALL)
+    names = (*strata_of(run), ALL)
     if len(names) == 1:
         return None
-    methods = {m: [subject(run, cell) for cell in run.of(m) if cell.stages] for m in run.methods}
+    methods = {m: [Subject.of(run, cell) for cell in run.of(m) if cell.stages] for m in run.methods}
     stages, styles = range(1, len(run.concepts) + 1), looks(run.methods)
     with styled():
         figure = Figure(figsize=(max(2.35 * len(names), 7.2), 3.3), layout="constrained")
@@ -108,6 +92,21 @@ def _kps(rows: pd.DataFrame, stratum: str) -> float:
     return float(rows.loc[(rows["metric"] == "kps") & (rows["concept"] == stratum), "value"].mean())
 
 
+def _scatters(run: Run, summary: Summary, x: tuple[str, str], y: tuple[str, str], corner: str) -> Figure:
+    """One panel a drawn metric. x, y: the figure's id, with {} for the metric's, and the axis' label."""
+    with styled():
+        names = drawn_metrics(run)
+        figure = Figure(figsize=(4.6 * len(names), 4.2), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
+            _scatter(axes, run, summary, x[0].format(name), y[0].format(name))
+            axes.set_title(metric(name).short)
+            axes.set_title(corner, loc="right", color=FAINT, fontweight="normal", fontsize=9)
+            axes.set_xlabel(x[1])
+            axes.set_ylabel(y[1])
+        legend(figure, looks(run.methods), joined=False)
+        return figure
+
+
 def _scatter(axes: Axes, run: Run, summary: Summary, x: str, y: str) -> None:
     """Points of the methods with bars of one standard deviation; floor and ceiling as lines where they are in sight."""
     styles = looks(run.methods)
@@ -123,28 +122,5 @@ def _scatter(axes: Axes, run: Run, summary: Summary, x: str, y: str) -> None:
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, high - 0.2), high if high - low > 0.2 else min(high, 1.03))
     for row, style in ((summary.rows[0], FLOOR), (summary.rows[-1], CEILING)):
-        _bound(axes, row.values[x].mean, row.role, style, vertical=True)
-        _bound(axes, row.values[y].mean, row.role, style, vertical=False)
-
-
-def _bound(axes: Axes, value: float | None, role: str, style: dict[str, Any], *, vertical: bool) -> None:
-    """A line at floor or ceiling if it lies near the points; else a note where it is, so that they keep their room."""
-    if value is None:
-        return
-    low, high = axes.get_xlim() if vertical else axes.get_ylim()
-    span = high - low
-    if low - 0.5 * span <= value <= high + 0.5 * span:
-        room = (min(low, value - 0.04 * span), max(high, value + 0.04 * span))
-        if vertical:
-            axes.axvline(value, zorder=1, **style)
-            axes.set_xlim(room)
-        else:
-            axes.axhline(value, zorder=1, **style)
-            axes.set_ylim(room)
-        return
-    spots = {(True, True): (0.01, "left", "← "), (True, False): (0.99, "right", "→ ")}
-    spots |= {(False, True): (0.5, "center", "↓ "), (False, False): (0.5, "center", "↑ ")}
-    where, align, arrow = spots[vertical, value < low]
-    at_top = not vertical and value > high
-    spot: dict[str, Any] = {"transform": axes.transAxes, "ha": align, "va": "top" if at_top else "bottom"}
-    axes.text(where, 0.99 if at_top else 0.01, f"{arrow}{role} {value:.2f}", color=FAINT, fontsize=8.5, **spot)
+        bound_in_sight(axes, row.values[x].mean, row.role, style, vertical=True)
+        bound_in_sight(axes, row.values[y].mean, row.role, style, vertical=False)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from cat_bench.results.measures.available import drawn_metrics, metrics_of
+from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.pictures import grids, plots, tradeoffs
 from cat_bench.results.pictures.grids import Grid
 from cat_bench.results.pictures.style import Plot
@@ -14,7 +16,7 @@ from cat_bench.results.records.long_table import write_atomically, write_scores
 from cat_bench.results.records.run_folder import Cell, Run
 from cat_bench.results.report import reading
 from cat_bench.results.tables.formats import group_tables, headline, latex, markdown
-from cat_bench.results.tables.summary import Summary, drawn, measured, subject, summarise
+from cat_bench.results.tables.summary import Summary, summarise
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def write_report(run_folder: Path | str, out: Path | str | None = None) -> Repor
     write_atomically(summaries[1], markdown(tables, reading.trouble(run)).encode())
     write_atomically(summaries[2], latex(tables).encode())
     matrices = []
-    for name in (m.id for m in measured(run) if m.of == "concept"):
+    for name in (m.id for m in metrics_of(run) if m.of == "concept"):
         matrices.append(folder / f"R-{name}.csv")
         write_csv(matrix_frame(run, name), matrices[-1])
     plot_paths = tuple(path for plot in figures for path in plot.write(folder / "plots"))
@@ -67,8 +69,8 @@ def all_plots(run: Run, summary: Summary) -> tuple[Plot, ...]:
     if not any(cell.stages for cell in run.cells):
         return ()
     found = [
-        *(plots.forgetting_curves(run, name) for name in drawn(run)),
-        *(plots.heat_maps(run, name) for name in drawn(run)),
+        *(plots.forgetting_curves(run, name) for name in drawn_metrics(run)),
+        *(plots.heat_maps(run, name) for name in drawn_metrics(run)),
         tradeoffs.plasticity_forgetting(run, summary),
         tradeoffs.preservation_fidelity(run, summary),
         tradeoffs.preservation_curves(run),
@@ -97,7 +99,7 @@ def matrix_frame(run: Run, name: str) -> pd.DataFrame:
     parts = []
     for cell in run.cells:
         if cell.stages:
-            table = subject(run, cell).matrix(name).reindex(columns=list(run.concepts)).reset_index()
+            table = Subject.of(run, cell).matrix(name).reindex(columns=list(run.concepts)).reset_index()
             table = table.rename_axis(columns=None)
             for position, key in enumerate(("method", "order", "seed")):
                 table.insert(position, key, getattr(cell, key))
@@ -125,7 +127,7 @@ def page(run: Run, summary: Summary, figures: tuple[Plot, ...], pictures: tuple[
         verdicts=reading.verdicts(summary),
         trouble=reading.trouble(run),
         missing=reading.missing_scores(run),
-        metrics=measured(run),
+        metrics=metrics_of(run),
         extractors=reading.extractors(run),
         provenance=reading.provenance(run.info),
         methods=reading.method_settings(run.info),

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cat_bench.results.measures.figures import GROUPS, Figure, Outcome, Role, Subject, figures
-from cat_bench.results.measures.metrics import METRICS, Metric
-from cat_bench.results.measures.scores import ALL
+from cat_bench.results.measures.available import metrics_of, strata_of
+from cat_bench.results.measures.figures import Figure, Outcome, figures
+from cat_bench.results.measures.subjects import Role, Subject
 from cat_bench.results.records.long_table import BASE, REAL
-from cat_bench.results.records.run_folder import Cell, Run
+from cat_bench.results.records.run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -99,40 +99,15 @@ class Summary:
         return pd.DataFrame(lines)
 
 
-def strata(run: Run) -> tuple[str, ...]:
-    """The preservation strata of a run, without "all", in the order of the records."""
-    rows = run.scores.loc[run.scores["metric"] == "kps", "concept"]
-    return tuple(name for name in dict.fromkeys(rows) if name != ALL)
-
-
-def measured(run: Run) -> tuple[Metric, ...]:
-    """The metrics of a run, as declared: an optional one only if the run has scores of it."""
-    found = set(run.scores["metric"])
-    return tuple(m for m in METRICS.values() if not m.optional or m.id in found)
-
-
-def drawn(run: Run) -> tuple[str, ...]:
-    """Ids of the run's metrics that have curves, heat maps and panels, in the order of the tables."""
-    order = list(GROUPS)
-    return tuple(m.id for m in sorted(measured(run), key=lambda m: order.index(m.group)) if m.drawn)
-
-
-def subject(run: Run, cell: Cell) -> Subject:
-    """A cell's scores and the base model's as stage 0, concepts in the order in which the cell learned them."""
-    rows = pd.concat([run.floor(), cell.scores], ignore_index=True) if len(run.floor()) else cell.scores
-    return Subject("method", rows, tuple(s.concept for s in cell.stages), tuple(s.info for s in cell.stages))
-
-
 def summarise(run: Run) -> Summary:
     """Computes every figure for every method of the run. Only cells that went through the whole sequence count."""
-    declared = figures(strata(run), {m.id for m in measured(run)})
+    declared = figures(strata_of(run), {m.id for m in metrics_of(run)})
     missing = run.base_reason or "not scored"
-    floor = Subject("floor", run.floor(), run.concepts, (run.base_info,) if run.base_info else ())
-    ceiling = Subject("ceiling", run.ceiling(), run.concepts)
+    floor, ceiling = Subject.floor(run), Subject.ceiling(run)
     rows = [_row(BASE, "floor", [floor] if len(floor.scores) else [], 1, declared, missing)]
     for method in run.methods:
         cells = run.of(method)
-        subjects = [subject(run, cell) for cell in cells if run.complete(cell)]
+        subjects = [Subject.of(run, cell) for cell in cells if run.complete(cell)]
         why = next((f"{cell.status}: {cell.reason}" for cell in cells if not run.complete(cell)), "no cells")
         rows.append(_row(method, "method", subjects, len(cells), declared, why))
     rows.append(_row(REAL, "ceiling", [ceiling] if len(ceiling.scores) else [], 1, declared, missing))

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from cat_bench.results.measures.metrics import SecondOpinion, score_base, score_real, score_stage
+from cat_bench.results.measures.scores import SecondOpinion, score_base, score_real, score_stage
 from cat_bench.results.records.long_table import write_scores
 
 CONCEPTS = ("marivi", "tolbek", "sanora", "quenlo", "brisat")

@@ -10,7 +10,8 @@ import pytest
 
 from cat_bench.results.errors import ResultError
 from cat_bench.results.measures import formulas, scores
-from cat_bench.results.measures.metrics import METRICS, SecondOpinion, metric
+from cat_bench.results.measures.metrics import METRICS, metric
+from cat_bench.results.measures.scores import SecondOpinion
 from cat_bench.results.records.long_table import COLUMNS, frame, read_scores, validate, write_scores
 
 score_stage, score_base, score_real = (
@@ -46,7 +47,7 @@ def test_a_stage_has_every_metric_with_prompt_and_image() -> None:
     each = formulas.clip_t(GENERATED["a"], np.repeat(TEXTS["a"], 2, axis=0))
     np.testing.assert_array_equal(rows["value"], each)
     assert select(table, "kps_cos", "class")["prompt"].tolist() == [0, 0, 1, 1]
-    both = np.concatenate([formulas.kps_similarity(BASE[s], KEPT[s]) for s in BASE])
+    both = np.concatenate([(1 + formulas.kps_cosine(BASE[s], KEPT[s])) / 2 for s in BASE])
     row = select(table, "kps", "all").iloc[0]
     assert row["value"] == pytest.approx(formulas.harmonic_mean(both))
     assert row["n"] == 8

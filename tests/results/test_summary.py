@@ -14,9 +14,10 @@ from cat_bench.results.errors import ResultError
 from cat_bench.results.measures import matrices
 from cat_bench.results.measures.figures import GROUPS, HEADLINE, figures
 from cat_bench.results.measures.metrics import METRICS
+from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.tables.formats import group_tables, headline, latex, markdown, summary_table, text_of
-from cat_bench.results.tables.summary import Row, Summary, Value, subject, summarise
+from cat_bench.results.tables.summary import Row, Summary, Value, summarise
 
 
 def test_a_run_is_read_whole(small_run: Path) -> None:
@@ -33,7 +34,7 @@ def test_a_run_is_read_whole(small_run: Path) -> None:
 def test_summary_equals_the_definitions_cell_by_cell(small_run: Path) -> None:
     run = Run.open(small_run)
     row = next(r for r in summarise(run).rows if r.name == "lora")
-    squares = [subject(run, cell).matrix("clip_i").to_numpy()[1:] for cell in run.of("lora")]
+    squares = [Subject.of(run, cell).matrix("clip_i").to_numpy()[1:] for cell in run.of("lora")]
     each = [matrices.forgetting(R) for R in squares]
     value = row.values["clip_i_forgetting"]
     assert value.mean == pytest.approx(np.mean(each))

@@ -1,0 +1,24 @@
+"""What a run has scores of: which of the declared metrics, and which preservation strata."""
+
+from cat_bench.results.measures.figures import GROUPS
+from cat_bench.results.measures.metrics import METRICS, Metric
+from cat_bench.results.measures.scores import ALL
+from cat_bench.results.records.run_folder import Run
+
+
+def metrics_of(run: Run) -> tuple[Metric, ...]:
+    """The declared metrics; an optional one only if the run has scores of it."""
+    found = set(run.scores["metric"])
+    return tuple(m for m in METRICS.values() if not m.optional or m.id in found)
+
+
+def drawn_metrics(run: Run) -> tuple[str, ...]:
+    """Ids of the metrics that have curves, heat maps and panels, in the order of the tables."""
+    order = list(GROUPS)
+    return tuple(m.id for m in sorted(metrics_of(run), key=lambda m: order.index(m.group)) if m.drawn)
+
+
+def strata_of(run: Run) -> tuple[str, ...]:
+    """The preservation strata, without "all", in the order of the records."""
+    rows = run.scores.loc[run.scores["metric"] == "kps", "concept"]
+    return tuple(name for name in dict.fromkeys(rows) if name != ALL)

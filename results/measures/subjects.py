@@ -1,0 +1,63 @@
+"""What figures are computed for: one cell of a run, the untouched backbone (floor), or real images (ceiling)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import pandas as pd
+
+from cat_bench.results.measures import matrices
+from cat_bench.results.records.run_folder import Cell, Run
+
+Role = Literal["method", "floor", "ceiling"]
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A cell, the floor or the ceiling, with its scores.
+
+    scores: its rows of the long table, for a cell together with the base model's as stage 0. concepts: in the order in
+    which they were learned. infos: stage.json of each stage, or the base model's alone.
+    """
+
+    role: Role
+    scores: pd.DataFrame
+    concepts: tuple[str, ...]
+    infos: Sequence[Mapping[str, Any]] = ()
+
+    @classmethod
+    def of(cls, run: Run, cell: Cell) -> "Subject":
+        """One cell, as far as it came."""
+        floor = run.floor()
+        scores = pd.concat([floor, cell.scores], ignore_index=True) if len(floor) else cell.scores
+        return cls("method", scores, tuple(s.concept for s in cell.stages), tuple(s.info for s in cell.stages))
+
+    @classmethod
+    def floor(cls, run: Run) -> "Subject":
+        """The untouched backbone."""
+        return cls("floor", run.floor(), run.concepts, (run.base_info,) if run.base_info else ())
+
+    @classmethod
+    def ceiling(cls, run: Run) -> "Subject":
+        """The references, scored against each other."""
+        return cls("ceiling", run.ceiling(), run.concepts)
+
+    @cached_property
+    def mean(self) -> pd.Series:
+        """Mean value per (metric, stage, concept)."""
+        return matrices.means(self.scores)
+
+    @property
+    def last(self) -> int:
+        """The stage that the final scores are read at."""
+        return len(self.concepts) if self.role == "method" else 0
+
+    def matrix(self, name: str) -> pd.DataFrame:
+        """R[t, k] with stage 0. Floor and ceiling do not learn: only their stage 0 is filled."""
+        return matrices.stage_matrix(self.mean, name, self.concepts)
+
+    def final(self, name: str, stratum: str) -> float:
+        """Score of a stratum after the last stage, NaN if there is none."""
+        return float(self.mean.get((name, self.last, stratum), NAN))

@@ -1,0 +1,71 @@
+"""What the panels of several plots share: a line a method, floor and ceiling, one legend below all of them."""
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cat_bench.results.pictures.curves import Array, mean_std
+from cat_bench.results.pictures.style import FAINT, Look
+
+FLOOR: dict[str, Any] = {"color": FAINT, "linestyle": (0, (1, 2)), "linewidth": 1.4}
+CEILING: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2)), "linewidth": 1.1}
+REAL_IMAGES = "ceiling: real images"
+
+
+def lines(axes: Axes, x: Array, values: dict[str, Array], styles: dict[str, Look], low: float, high: float) -> None:
+    """One line a method of (cells, x): mean, and a band of one standard deviation that stays within [low, high].
+
+    Lines are set apart sideways by a little, because methods often agree exactly.
+    """
+    for i, (method, cells) in enumerate(values.items()):
+        look, aside = styles[method], 0.07 * (i - (len(values) - 1) / 2)
+        mean, std = mean_std(cells)
+        axes.plot(x + aside, mean, color=look.color, marker=look.marker, markeredgecolor="white", markeredgewidth=0.6)
+        if (std > 0).any():
+            bottom, top = np.maximum(mean - std, low), np.minimum(mean + std, high)
+            axes.fill_between(x + aside, bottom, top, color=look.color, alpha=0.13, linewidth=0)
+
+
+def bounds(axes: Axes, floor: float, ceiling: float) -> None:
+    """Horizontal lines of floor and ceiling where they are known."""
+    for value, style in ((floor, FLOOR), (ceiling, CEILING)):
+        if np.isfinite(value):
+            axes.axhline(value, **style)
+
+
+def legend(figure: Figure, styles: dict[str, Look], ceiling: str = REAL_IMAGES, *, joined: bool = True) -> None:
+    """One legend below all panels: methods by colour and marker, floor, ceiling."""
+    shape: dict[str, Any] = {"markeredgecolor": "white", **({} if joined else {"linestyle": "", "markersize": 8})}
+    handles = [Line2D([], [], color=s.color, marker=s.marker, label=m, **shape) for m, s in styles.items()]
+    handles.append(Line2D([], [], label="floor: base model", **FLOOR))
+    handles.append(Line2D([], [], label=ceiling, **CEILING))
+    tiers = math.ceil(1.4 * len(handles) / figure.get_figwidth())
+    figure.legend(handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / tiers), handlelength=2.4)
+
+
+def bound_in_sight(axes: Axes, value: float | None, role: str, style: dict[str, Any], *, vertical: bool) -> None:
+    """A line at floor or ceiling if it lies near the points; else a note where it is, so that they keep their room."""
+    if value is None:
+        return
+    low, high = axes.get_xlim() if vertical else axes.get_ylim()
+    span = high - low
+    if low - 0.5 * span <= value <= high + 0.5 * span:
+        room = (min(low, value - 0.04 * span), max(high, value + 0.04 * span))
+        if vertical:
+            axes.axvline(value, zorder=1, **style)
+            axes.set_xlim(room)
+        else:
+            axes.axhline(value, zorder=1, **style)
+            axes.set_ylim(room)
+        return
+    if vertical:
+        x, align, arrow = (0.01, "left", "←") if value < low else (0.99, "right", "→")
+    else:
+        x, align, arrow = 0.5, "center", "↓" if value < low else "↑"
+    y, side = (0.99, "top") if not vertical and value > high else (0.01, "bottom")
+    place: dict[str, Any] = {"transform": axes.transAxes, "ha": align, "va": side}
+    axes.text(x, y, f"{arrow} {role} {value:.2f}", color=FAINT, fontsize=8.5, **place)
