@@ -45,7 +45,7 @@ class Batch:
 
 
 class Concept(Protocol):
-    """What a method may know about the concept that it is about to learn."""
+    """What a method may know about a concept: the one that it is about to learn, and the earlier ones."""
 
     @property
     def id(self) -> str: ...
@@ -115,7 +115,11 @@ class Adapter(Protocol):
 class Method:
     """How an adapter learns the next concept. As it stands here this is naive LoRA; a subclass says what differs.
 
-    One instance lives for a whole sequence. It never calls the network: the trainer answers its queries.
+    One instance learns one concept. For every stage of a sequence the trainer makes a new one, gives it by `load` what
+    the last one's `state` returned, sets `earlier`, and then calls `begin`, at each step `queries` and `loss`, and
+    `end`. What is to last from one concept to the next is therefore in the adapter or in `state`. After a stage another
+    new instance, which gets the state alone, is asked for `token`. A method never calls the network: the trainer
+    answers its queries.
     """
 
     class Config(BaseModel):
@@ -142,12 +146,13 @@ class Method:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     config: Config
+    earlier: tuple[Concept, ...] = ()  # the concepts learned before this one, oldest first; the trainer sets it
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = self.Config() if config is None else config
 
     def begin(self, concept: Concept, adapter: Adapter) -> None:
-        """Before the first step on `concept`: initialise what trains now."""
+        """Before the first step on `concept`: initialise what trains now. `self.earlier` is set."""
 
     def queries(self, batch: Batch) -> dict[str, Query]:
         """The predictions that this step's loss needs, by name."""
@@ -169,7 +174,7 @@ class Method:
         return {}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what state() gave, on any device."""
+        """Go on from what the last concept's state() gave, on any device; not called before the first concept."""
 
     @classmethod
     def configure(

@@ -44,6 +44,7 @@ def _declaration(cls: type[Method]) -> None:
     _require(
         bool(cls.source), "has no source; set the class attribute: who proposed it, with an arXiv id if it has one"
     )
+    _require(cls.earlier == (), "defines `earlier`, which the trainer sets; give that attribute another name")
     _require(issubclass(cls.Config, Method.Config), "derive its Config from Method.Config")
     rules = cls.Config.model_config
     _require(
@@ -100,7 +101,7 @@ def _whole_sequence(cls: type[Method], config: Method.Config) -> None:
     pristine = {name: weight.clone() for name, weight in adapter.base.items()}
     stages: list[dict[str, Tensor]] = []
     for stage, concept in enumerate(CONCEPTS):
-        learn(method, concept, adapter, seed=stage)
+        _learn(method, stage, adapter)
         stages.append(adapter.deltas())
         _require(
             all(bool(torch.isfinite(delta).all()) for delta in stages[-1].values()),
@@ -127,13 +128,13 @@ def _resumes(cls: type[Method], config: Method.Config, expected: list[dict[str, 
     stored: dict[str, Tensor] = {}
     extra: dict[str, Tensor] = {}
     method, adapter = _build(cls, config)
-    for stage, concept in enumerate(CONCEPTS):
+    for stage in range(len(CONCEPTS)):
         torch.manual_seed(100 + stage)
         method, adapter = _build(cls, config)
         if stage:
             adapter.load_state_dict(stored)
             method.load(extra)
-        learn(method, concept, adapter, seed=stage)
+        _learn(method, stage, adapter)
         same = all(torch.equal(delta, expected[stage][name]) for name, delta in adapter.deltas().items())
         _require(
             same or stage > 0,
@@ -151,6 +152,16 @@ def _resumes(cls: type[Method], config: Method.Config, expected: list[dict[str, 
             (one is None) == (other is None) and (one is None or other is None or torch.equal(one, other)),
             f"token() of concept {concept.id!r} is lost on resume: state() and load() must carry it",
         )
+
+
+def _learn(method: Method, stage: int, adapter: ToyAdapter) -> None:
+    """The stage that learns CONCEPTS[stage], with those before it as `earlier`."""
+    learn(method, CONCEPTS[stage], adapter, seed=stage, earlier=CONCEPTS[:stage])
+    _require(
+        method.earlier == CONCEPTS[:stage],
+        f"changes `earlier` while it learns concept {stage + 1}: the trainer sets it anew for each concept, so keep "
+        "what you need of it under another name",
+    )
 
 
 def _build(cls: type[Method], config: Method.Config) -> tuple[Method, ToyAdapter]:

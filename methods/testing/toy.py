@@ -1,7 +1,7 @@
 """A backbone small enough to check a method on in a second: eight linear layers under a text and noise input."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -151,9 +151,12 @@ def batches(method: Method, concept: Concept, seed: int = 0) -> Iterator[tuple[B
         yield batch, noise
 
 
-def learn(method: Method, concept: Concept, adapter: ToyAdapter, seed: int = 0) -> list[float]:
-    """One stage as the trainer runs it; returns the loss of every step."""
+def learn(
+    method: Method, concept: Concept, adapter: ToyAdapter, seed: int = 0, earlier: Sequence[Concept] = ()
+) -> list[float]:
+    """One stage as the trainer runs it; returns the loss of every step. earlier: the concepts before, oldest first."""
     config, losses = method.config, []
+    method.earlier = tuple(earlier)
     adapter.generator.manual_seed(seed)
     adapter.entry = adapter.deltas()
     method.begin(concept, adapter)

@@ -4,9 +4,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 import cat_bench.methods
+from cat_bench.methods.base import Adapter, Batch, Method, Query, mse
+from cat_bench.methods.testing.contract import check_method
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-method.md"
 
@@ -29,12 +35,27 @@ print(methods.get("olora").__module__, methods.origin("olora"), "olora" in metho
 
 
 def test_the_method_is_about_forty_lines() -> None:
-    method, _ = blocks("python")
+    method, *_ = blocks("python")
     assert len(method.splitlines()) <= 42
 
 
+def test_queries_about_the_earlier_concepts_keep_the_contract() -> None:
+    written: dict[str, Any] = {"Batch": Batch, "Query": Query}
+    exec(blocks("python")[2], written)
+
+    class Recalling(Method):
+        name, title, source = "recalling", "Recalling", "docs/add-a-method.md"
+        queries = written["queries"]
+
+        def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
+            learn = mse(predicted["learn"], batch.target)
+            return learn + mse(predicted["now"], predicted["then"]) if self.earlier else learn
+
+    check_method(Recalling)
+
+
 def test_in_a_checkout(tmp_path: Path) -> None:
-    method, check = blocks("python")
+    method, check, _ = blocks("python")
     wing = tmp_path / "cat_bench" / "methods"
     wing.mkdir(parents=True)
     for file in Path(cat_bench.methods.__path__[0]).glob("*.py"):
@@ -45,7 +66,7 @@ def test_in_a_checkout(tmp_path: Path) -> None:
 
 
 def test_in_a_package_of_its_own(tmp_path: Path) -> None:
-    method, check = blocks("python")
+    method, check, _ = blocks("python")
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
     (source / "my_methods.py").write_text(method, encoding="utf-8")

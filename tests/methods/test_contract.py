@@ -1,7 +1,7 @@
 """The check for authors: right methods pass, and each kind of mistake is named."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -57,6 +57,54 @@ def test_a_method_with_a_state_of_its_own() -> None:
         name, title = "titled", "Titled"
 
     check_method(Titled)
+
+
+class Recalling(Sound):
+    """Asks at every step how the model draws an earlier concept, and how it did before this one."""
+
+    heard: ClassVar[list[tuple[str, tuple[str, ...]]]] = []  # (call, ids of the earlier concepts)
+
+    def hear(self, call: str) -> None:
+        self.heard.append((call, tuple(concept.id for concept in self.earlier)))
+
+    def begin(self, concept: Concept, adapter: Adapter) -> None:
+        self.hear("begin")
+
+    def queries(self, batch: Batch) -> dict[str, Query]:
+        self.hear("queries")
+        queries = {"learn": Query(batch.prompt)}
+        if self.earlier:
+            old = self.earlier[batch.step % len(self.earlier)]
+            asked = (f"a {old.trigger} {old.noun}",) * len(batch.prompt)
+            queries |= {"now": Query(asked), "then": Query(asked, adapter="previous")}
+        return queries
+
+    def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
+        self.hear("loss")
+        learn = mse(predicted["learn"], batch.target)
+        return learn + mse(predicted["now"], predicted["then"]) if self.earlier else learn
+
+    def end(self, concept: Concept, adapter: Adapter) -> None:
+        self.hear("end")
+
+
+def test_the_earlier_concepts_are_known_and_grow_stage_by_stage() -> None:
+    class Titled(Recalling):
+        name, title, heard = "titled", "Titled", []
+
+    check_method(Titled)
+    calls = ("begin", *4 * ("queries", "loss"), "end")  # of a stage of four steps
+    stages = [(call, earlier) for earlier in ((), ("first",), ("first", "second")) for call in calls]
+    assert Titled.heard[-2 * len(stages) :] == 2 * stages, "by one instance, and by a new one for every stage"
+
+
+class OwnEarlier(Sound):
+    earlier = ("zorvex",)  # type: ignore[assignment]
+
+
+class GrowsEarlier(Sound):
+    def end(self, concept: Concept, adapter: Adapter) -> None:
+        self.earlier = (*self.earlier, concept)
 
 
 class Forgetful(Distil):
@@ -199,6 +247,8 @@ class Untitled(Method):
         (BadPreset, "preset 'paper': method badpreset: no setting 'wieght'"),
         (Nameless, "has no name; put @register"),
         (Untitled, "has no title of its own"),
+        (OwnEarlier, "defines `earlier`, which the trainer sets"),
+        (GrowsEarlier, "changes `earlier` while it learns concept 1"),
         (int, "derive it from"),
     ],
 )
