@@ -13,6 +13,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
 from cat_bench.tasks.errors import TaskError
 
 SHIPPED = files("cat_bench.tasks").joinpath("sequences")
+CAPTION = "a photo of {}"  # of a photo that has none
 
 
 class AvatarEntry(BaseModel, frozen=True, extra="forbid"):
@@ -33,7 +34,7 @@ class PhotoEntry(BaseModel, frozen=True, extra="forbid"):
     noun: str = Field(pattern=r"\S")
     trigger: str = Field(pattern=r"^\S+$")
     references: int | None = Field(default=None, ge=1)  # how many of the last images are held out
-    caption: str = Field(default="a photo of {}", pattern=r"\{\}")  # of images that have none
+    caption: str = Field(default=CAPTION, pattern=r"\{\}")  # of images that have none
 
 
 def _world(entry: Any) -> str:

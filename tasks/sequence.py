@@ -62,12 +62,11 @@ class Sequence:
 
     def check(self) -> None:
         """Raise TaskError if a shipped sequence no longer draws or says what it did when it was released."""
-        known = tomllib.loads(SHIPPED.joinpath("fingerprints.toml").read_text("utf-8")).get(
-            f"{self.id}.v{self.version}"
-        )
-        if known is not None and known != self.fingerprint:
+        name = f"{self.id}.v{self.version}"
+        released = tomllib.loads(SHIPPED.joinpath("fingerprints.toml").read_text("utf-8")).get(name)
+        if released is not None and released != self.fingerprint:
             raise TaskError(
-                f"sequence {self.id}.v{self.version} is not as it was released: its pictures are drawn differently; "
+                f"sequence {name} is not as it was released: its pictures are drawn differently; "
                 "install exactly the versions of dicebear-core and dicebear-styles that cat-bench asks for"
             )
 
@@ -85,13 +84,20 @@ def load_sequence(name: str | Path, data: Path | None = None) -> Sequence:
 
 
 def _load(name: str, data: Path | None, above: list[str]) -> tuple[Sequence, Prompts]:
+    """A sequence and its prompts. above: the sequences that extend it, one by way of the next."""
     if name in above:
         raise TaskError(f"sequence {name} extends itself, by way of {' and '.join(above)}; take one `extends` out")
     entry, beside = read_entry(name)
-    base, prompts = _load(entry.extends, data, [*above, name]) if entry.extends is not None else (None, {})
+    concepts: list[Concept] = []
+    preservation: dict[str, tuple[str, ...]] = {}
+    prompts: Prompts = {}
+    if entry.extends is not None:
+        base, prompts = _load(entry.extends, data, [*above, name])
+        concepts += base.concepts
+        preservation.update(base.preservation)
     prompts = {**prompts, **entry.prompts}
+    preservation.update((str(stratum), texts) for stratum, texts in entry.preservation.items())
     place = _photos(entry, name, beside, data) if entry.photos else Path()
-    concepts: list[Concept] = [*(base.concepts if base is not None else ())]
     for concept in entry.concept:
         if not re.fullmatch(r"\w[\w .-]*(?<! )", concept.id) or concept.id in _TAKEN:
             raise TaskError(f"{name}: {concept.id!r} cannot be a concept's id; use letters, digits, '_', '-' and '.'")
@@ -104,10 +110,16 @@ def _load(name: str, data: Path | None, above: list[str]) -> tuple[Sequence, Pro
         twice = sorted({v for v in values if values.count(v) > 1})
         if twice:
             raise TaskError(f"{name}: two concepts with {attribute} {twice[0]!r}; give one of them another")
-    preservation: dict[str, tuple[str, ...]] = dict(base.preservation) if base is not None else {}
-    preservation.update((str(stratum), texts) for stratum, texts in entry.preservation.items())
-    about = (entry.id, entry.version, entry.title, entry.license, entry.citation)
-    return Sequence(*about, tuple(concepts), preservation), prompts
+    sequence = Sequence(
+        id=entry.id,
+        version=entry.version,
+        title=entry.title,
+        license=entry.license,
+        citation=entry.citation,
+        concepts=tuple(concepts),
+        preservation=preservation,
+    )
+    return sequence, prompts
 
 
 def _photos(entry: SequenceEntry, name: str, beside: Path | None, data: Path | None) -> Path:

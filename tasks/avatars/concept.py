@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 
@@ -15,6 +15,7 @@ from cat_bench.tasks.avatars.drawing import (
     Look,
     Picture,
     Scene,
+    draw_features,
     draw_scene,
     pick,
     render,
@@ -131,8 +132,8 @@ def _scenes(kind: Kind, seed: str, count: int) -> list[Scene]:
         drawn = draw_scene(kind, rng)
         background = pick(rng, _unused(backgrounds, [s.background for s in scenes]))
         expression = pick(rng, _unused(expressions, [str(s.expression) for s in scenes])) if expressions else None
-        features = {c: pick(rng, v) for c, v in kind.expressions[expression].items()} if expression is not None else {}
-        scenes.append(Scene(background, drawn.parts, drawn.colors, expression, features, drawn.pose))
+        features = draw_features(kind, expression, rng)
+        scenes.append(replace(drawn, background=background, expression=expression, features=features))
     return scenes
 
 

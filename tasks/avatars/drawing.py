@@ -1,10 +1,8 @@
-"""The avatar world: procedural pictures of people, robots, monsters, plants and places, with captions that say what
-they show.
+"""Procedural pictures of people, robots, monsters, plants and places, with captions that say what they show.
 
 A picture is a `Look` (the identity: fixed parts and colours) plus a `Scene` (what varies freely: expression, clothes,
-background, pose).
-DiceBear draws it as a vector image and resvg rasterises it, so the same picture exists at 64, 512 or 1024 pixels, bit
-for bit the same on every run.
+background, pose). DiceBear draws it as a vector image and resvg rasterises it, so the same picture exists at 64, 512 or
+1024 pixels, bit for bit the same on every run.
 """
 
 from __future__ import annotations
@@ -100,7 +98,7 @@ def draw_scene(kind: Kind, rng: Random, pose: bool = True) -> Scene:
     }
     colors = {s: pick(rng, tuple(slot.palette)) for s, slot in kind.slots.items() if slot.palette and slot.free}
     expression = pick(rng, tuple(kind.expressions)) if kind.expressions else None
-    features = {c: pick(rng, v) for c, v in kind.expressions[expression].items()} if expression is not None else {}
+    features = draw_features(kind, expression, rng)
     return Scene(
         background=pick(rng, tuple(vocabulary().backgrounds)),
         parts=parts,
@@ -109,6 +107,11 @@ def draw_scene(kind: Kind, rng: Random, pose: bool = True) -> Scene:
         features=features,
         pose=draw_pose(rng) if pose else Pose(),
     )
+
+
+def draw_features(kind: Kind, expression: str | None, rng: Random) -> dict[str, str]:
+    """One of the variants by which each component shows an expression."""
+    return {c: pick(rng, v) for c, v in kind.expressions[expression].items()} if expression is not None else {}
 
 
 def draw_pose(rng: Random) -> Pose:
@@ -163,11 +166,7 @@ def render(picture: Picture, size: int) -> Image.Image:
 def identity_phrases(look: Look) -> list[str]:
     """What can be said of an identity, one phrase a part: "with brown curly hair", "with pale skin"."""
     kind = vocabulary().kind(look.kind)
-    phrases = []
-    for name, variant in look.parts.items():
-        part = kind.parts[name]
-        if part.phrase is not None and variant is not None:
-            phrases.append(part.phrase.format(part.words[variant].format(**look.colors)))
+    phrases = _part_phrases(kind, look.parts, look.colors)
     for slot, color in look.colors.items():
         phrase = kind.slots[slot].phrase
         if phrase is not None:
@@ -177,12 +176,14 @@ def identity_phrases(look: Look) -> list[str]:
 
 def scene_phrases(kind: Kind, scene: Scene) -> list[str]:
     """What can be said of a scene: expression, clothes, background."""
-    phrases = [scene.expression] if scene.expression is not None else []
-    for name, variant in scene.parts.items():
-        part = kind.parts[name]
-        if part.phrase is not None and variant is not None:
-            phrases.append(part.phrase.format(part.words[variant].format(**scene.colors)))
-    return [*phrases, background_phrase(scene.background)]
+    expression = [scene.expression] if scene.expression is not None else []
+    return [*expression, *_part_phrases(kind, scene.parts, scene.colors), background_phrase(scene.background)]
+
+
+def _part_phrases(kind: Kind, parts: Mapping[str, str | None], colors: Mapping[str, str]) -> list[str]:
+    """A phrase for each part that is there and is ever mentioned."""
+    shown = [(kind.parts[name], variant) for name, variant in parts.items() if variant is not None]
+    return [p.phrase.format(p.words[variant].format(**colors)) for p, variant in shown if p.phrase is not None]
 
 
 def background_phrase(background: str) -> str:

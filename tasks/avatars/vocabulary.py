@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from cat_bench.tasks.errors import TaskError
 
@@ -82,34 +83,30 @@ class Vocabulary:
         return self.kinds[name]
 
 
-def _part(name: str, entry: Mapping[str, object]) -> Part:
-    words = entry["words"]
-    held_out = entry.get("held_out", [])
-    assert isinstance(words, dict) and isinstance(held_out, list)
-    missing = set(held_out) - set(words)
-    if missing:
+def _part(name: str, entry: Mapping[str, Any]) -> Part:
+    words, held_out = entry["words"], frozenset(entry.get("held_out", ()))
+    if missing := held_out - set(words):
         raise TaskError(f"world.toml: part {name!r} holds out {sorted(missing)}, which have no words")
-    phrase = entry.get("phrase")
     return Part(
         name=name,
         words=words,
-        phrase=None if phrase is None else str(phrase),
-        free=bool(entry.get("free", False)),
-        chance=float(str(entry.get("chance", 1.0))),
-        held_out=frozenset(held_out),
+        phrase=entry.get("phrase"),
+        free=entry.get("free", False),
+        chance=float(entry.get("chance", 1.0)),
+        held_out=held_out,
     )
 
 
-def _slot(name: str, entry: Mapping[str, object], palettes: Mapping[str, Mapping[str, str]]) -> Slot:
-    same, phrase = entry.get("same"), entry.get("phrase")
+def _slot(name: str, entry: Mapping[str, Any], palettes: Mapping[str, Mapping[str, str]]) -> Slot:
+    same = entry.get("same")
     return Slot(
         name=name,
-        palette={} if same is not None else palettes[str(entry["palette"])],
-        same=None if same is None else str(same),
-        tint=float(str(entry.get("tint", 0.0))),
-        shade=float(str(entry.get("shade", 0.0))),
-        phrase=None if phrase is None else str(phrase),
-        free=bool(entry.get("free", False)),
+        palette=palettes[entry["palette"]] if same is None else {},
+        same=same,
+        tint=float(entry.get("tint", 0.0)),
+        shade=float(entry.get("shade", 0.0)),
+        phrase=entry.get("phrase"),
+        free=entry.get("free", False),
     )
 
 

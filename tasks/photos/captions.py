@@ -53,27 +53,7 @@ def read_captions(
     for place in places:
         if (place / METADATA).is_file():
             _read_metadata(place / METADATA, places[0], images, captions, findings)
-    by_stem: dict[Path, list[Path]] = {}
-    for image in images:
-        by_stem.setdefault(image.with_suffix(""), []).append(image)
-    used = any(text.with_suffix("") in by_stem for text in texts)
-    for text in texts:
-        owners = by_stem.get(text.with_suffix(""), [])
-        if not owners:
-            if text.stem.isdigit() or (used and any(c.isdigit() for c in text.stem)):  # no mere README
-                findings.append(error(text, "is the caption of an image that is not there", "delete it"))
-            continue
-        try:
-            words = " ".join(read_text(text).split())
-        except TaskError as trouble:
-            findings.append(error(text, str(trouble), "save it as UTF-8"))
-            continue
-        if not words:
-            findings.append(note(text, "the caption is empty", "the image has none"))
-        elif any(image in captions for image in owners):
-            findings.append(note(text, f"the image has a caption in {METADATA} too", "that one is used"))
-        else:
-            captions.update(dict.fromkeys(owners, words))
+    _read_texts(texts, images, captions, findings)
     return captions, findings
 
 
@@ -121,3 +101,29 @@ def _read_metadata(
             findings.append(error(path, f"line {number}: {row['file_name']} has a caption already", "delete one"))
         elif row["text"].strip():
             captions[image] = row["text"]
+
+
+def _read_texts(
+    texts: Sequence[Path], images: Sequence[Path], captions: dict[Path, str], findings: list[Finding]
+) -> None:
+    by_stem: dict[Path, list[Path]] = {}
+    for image in images:
+        by_stem.setdefault(image.with_suffix(""), []).append(image)
+    used = any(text.with_suffix("") in by_stem for text in texts)
+    for text in texts:
+        owners = by_stem.get(text.with_suffix(""), [])
+        if not owners:
+            if text.stem.isdigit() or (used and any(c.isdigit() for c in text.stem)):  # no mere README
+                findings.append(error(text, "is the caption of an image that is not there", "delete it"))
+            continue
+        try:
+            words = " ".join(read_text(text).split())
+        except TaskError as trouble:
+            findings.append(error(text, str(trouble), "save it as UTF-8"))
+            continue
+        if not words:
+            findings.append(note(text, "the caption is empty", "the image has none"))
+        elif any(image in captions for image in owners):
+            findings.append(note(text, f"the image has a caption in {METADATA} too", "that one is used"))
+        else:
+            captions.update(dict.fromkeys(owners, words))

@@ -11,12 +11,12 @@ from functools import cached_property
 from PIL.Image import Image
 
 from cat_bench.tasks.concept import subject
+from cat_bench.tasks.entries import CAPTION
 from cat_bench.tasks.errors import TaskError
 from cat_bench.tasks.photos.captions import fill, template, whole
+from cat_bench.tasks.photos.findings import refuse
 from cat_bench.tasks.photos.folder import PhotoFolder
 from cat_bench.tasks.photos.photo import PROCESSING, Photo
-
-CAPTION = "a photo of {}"  # of an image that has none
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,7 @@ def photo_concept(
     folder: PhotoFolder, id: str, trigger: str, noun: str, prompts: tuple[str, ...], caption: str = CAPTION
 ) -> PhotoConcept:
     """The concept in a folder that was examined. Raises TaskError with the first error's line, or for the words."""
-    if errors := folder.errors:
-        more = f" (and {len(errors) - 1} more: cat-bench check-data shows all)" if len(errors) > 1 else ""
-        raise TaskError(errors[0].line + more)
+    refuse(folder.errors)
     written = [folder.captions.get(photo.path, caption) for photo in folder.train]
     captions = tuple(template(words, trigger, noun) for words in written)
     concept = PhotoConcept(id, trigger, noun, prompts, folder.train, folder.references, captions)

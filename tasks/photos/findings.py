@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from cat_bench.tasks.errors import TaskError
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,10 @@ def error(place: object, problem: str, mend: str) -> Finding:
 def note(place: object, problem: str, mend: str) -> Finding:
     """Something that is taken care of."""
     return Finding("note", str(place), problem, mend)
+
+
+def refuse(errors: Sequence[Finding]) -> None:
+    """Raise TaskError with the first error's line and the number of others, if there are any."""
+    if errors:
+        more = f" (and {len(errors) - 1} more: cat-bench check-data shows all)" if len(errors) > 1 else ""
+        raise TaskError(errors[0].line + more)

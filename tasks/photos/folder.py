@@ -62,15 +62,8 @@ def examine(folder: Path, references: int | None = None, within: Path | None = N
     references: how many of the last images are held out, if the sequence says so. within: a folder that this one must
     not lead out of.
     """
-    empty = PhotoFolder(folder, (), (), {}, "", ())
-    if not folder.is_dir():
-        missing = not os.path.lexists(folder)
-        finding = error(folder, "there is no such folder" if missing else "is not a folder", "give a folder of images")
-        return _with(empty, [finding])
-    if not is_text(folder.name):
-        return _with(empty, [unwritable(folder)])
-    if within is not None and not inside(folder, within):
-        return _with(empty, [leads_out(folder, within)])
+    if unusable := _unusable(folder, within):
+        return PhotoFolder(folder, train=(), references=(), captions={}, split="", findings=(unusable,))
     search = PhotoSearch(folder)
     declared = all((folder / part).is_dir() for part in PARTS)
     groups = [search.images(folder / part) for part in PARTS] if declared else [search.images(folder)]
@@ -78,9 +71,9 @@ def examine(folder: Path, references: int | None = None, within: Path | None = N
         for entry in search.entries(folder):
             search.pass_over(entry)
     search.end(declared)
-    paths = [photo.path for group in groups for photo in group]
+    photos = [photo for group in groups for photo in group]
     places = dict.fromkeys([folder, *(folder / part for part in PARTS), folder.parent])  # "." is its own parent
-    captions, findings = read_captions(list(places), paths, search.texts)
+    captions, findings = read_captions(list(places), [photo.path for photo in photos], search.texts)
     findings = [*search.findings, *findings]
     if declared:
         train, held_out = groups
@@ -91,19 +84,28 @@ def examine(folder: Path, references: int | None = None, within: Path | None = N
             if not group and search.sound:
                 findings.append(error(folder / part, "holds no images", "move some there"))
     else:
-        count = -(-len(paths) // 3) if references is None else references
-        train, held_out = groups[0][: len(paths) - count], groups[0][max(0, len(paths) - count) :]
+        count = -(-len(photos) // 3) if references is None else references  # a third, rounded up
+        first = max(0, len(photos) - count)
+        train, held_out = photos[:first], photos[first:]
         split = f"the last {count} in name order are references" if count != 1 else "the last is the reference"
-        if references is not None and FEWEST <= len(paths) <= references:
-            few = f"has {len(paths)} images, and the sequence holds out {references}"
+        if references is not None and FEWEST <= len(photos) <= references:
+            few = f"has {len(photos)} images, and the sequence holds out {references}"
             findings.append(error(folder, few, "lower `references` or add images"))
-    if len(paths) < FEWEST and (search.sound or len(paths) > 0):
-        findings.append(_too_few(folder, len(paths), search.folders))
+    if len(photos) < FEWEST and (search.sound or len(photos) > 0):
+        findings.append(_too_few(folder, len(photos), search.folders))
     return PhotoFolder(folder, tuple(train), tuple(held_out), captions, split, tuple(findings))
 
 
-def _with(folder: PhotoFolder, findings: list[Finding]) -> PhotoFolder:
-    return PhotoFolder(folder.path, (), (), {}, "", tuple(findings))
+def _unusable(folder: Path, within: Path | None) -> Finding | None:
+    """Why a folder cannot be looked into at all, if so."""
+    if not folder.is_dir():
+        missing = not os.path.lexists(folder)
+        return error(folder, "there is no such folder" if missing else "is not a folder", "give a folder of images")
+    if not is_text(folder.name):
+        return unwritable(folder)
+    if within is not None and not inside(folder, within):
+        return leads_out(folder, within)
+    return None
 
 
 def _too_few(folder: Path, count: int, folders: list[str]) -> Finding:

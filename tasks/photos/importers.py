@@ -60,7 +60,7 @@ def _dreambooth(folder: Path) -> Layout:
     usable = {part: tuple(p for p in found if "{}" in p) for part, found in prompts.items()}
     if not classes:
         raise TaskError(f"{path}: has no lines like `dog2,dog` (folder, class); add them, or delete the file")
-    return Layout(CLASSES, classes, False, usable["object"], usable["live"])
+    return Layout(CLASSES, classes, thing_prompts=usable["object"], living_prompts=usable["live"])
 
 
 def _concept_list(folder: Path) -> Layout:
@@ -86,7 +86,7 @@ def _concept_list(folder: Path) -> Layout:
                 "correct instance_data_dir"
             )
         concepts[place] = _from_prompts(row["class_prompt"], str(row.get("instance_prompt") or ""))
-    return Layout(CONCEPT_LIST, concepts, True)
+    return Layout(CONCEPT_LIST, concepts, only_these=True)
 
 
 def _from_prompts(class_prompt: str, instance_prompt: str) -> Listed:

@@ -13,10 +13,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cat_bench.tasks.entries import sequence_names
+from cat_bench.tasks.entries import CAPTION, sequence_names
 from cat_bench.tasks.errors import TaskError
 from cat_bench.tasks.photos.captions import fill, whole
-from cat_bench.tasks.photos.concept import CAPTION
+from cat_bench.tasks.photos.findings import refuse
 from cat_bench.tasks.photos.folder import PhotoFolder
 from cat_bench.tasks.photos.importers import Listed
 from cat_bench.tasks.photos.photo_set import PhotoSet, concept_id, survey
@@ -62,9 +62,7 @@ def write_sequence(folder: Path, out: Path | None = None, id: str | None = None)
 
 def sequence_text(photos: PhotoSet, id: str, out: Path) -> str:
     """The TOML. Raises TaskError with the line of the first error among the photos."""
-    if errors := photos.errors:
-        more = f" (and {len(errors) - 1} more: cat-bench check-data shows all)" if len(errors) > 1 else ""
-        raise TaskError(errors[0].line + more)
+    refuse(photos.errors)
     words = tomllib.loads(files("cat_bench.tasks.photos").joinpath("photo_words.toml").read_text("utf-8"))
     data = Path(os.path.abspath(photos.path))
     data = data.parent if photos.single else data
@@ -111,9 +109,16 @@ def _drafts(photos: PhotoSet, data: Path, words: Mapping[str, Any]) -> tuple[lis
         trigger = own or next(spare)
         used.add(trigger.casefold())
         why = f"from {photos.layout.source}" if entry.noun else "guessed from the folder's name: please check"
-        path = _seen_from(data, folder.path)
         drafts.append(
-            _Draft(concept_id(folder.path), path, noun, why, trigger, entry.caption or CAPTION, folder),
+            _Draft(
+                id=concept_id(folder.path),
+                folder=_seen_from(data, folder.path),
+                noun=noun,
+                why=why,
+                trigger=trigger,
+                caption=entry.caption or CAPTION,
+                photos=folder,
+            )
         )
     return drafts, spare
 
@@ -128,7 +133,7 @@ def _concept(draft: _Draft) -> list[str]:
         f"noun = {_quoted(draft.noun)}  # {draft.why}",
         f"trigger = {_quoted(draft.trigger)}",
     ]
-    if captioned < train and (draft.caption != CAPTION):
+    if captioned < train and draft.caption != CAPTION:
         lines.append(f"caption = {_quoted(draft.caption)}  # of images that have none")
     return lines
 

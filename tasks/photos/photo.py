@@ -61,27 +61,29 @@ class Photo:
 
 def open_photo(path: Path) -> Photo | None:
     """The photo in a file; None if the file is no image and does not pretend to be one. Raises Unusable."""
-    pretends = path.suffix.lower().removeprefix(".") in EXTENSIONS
     try:
-        if path.stat().st_size == 0:
-            if pretends:
-                raise Unusable("the file is empty (0 bytes)", _AGAIN)
-            return None
-        with open(path, "rb") as file:  # a checkpoint of gigabytes is told by its first bytes
-            try:
-                with _quiet():
-                    _open(file).close()
-            except UnidentifiedImageError:
-                if pretends:
-                    raise _not_an_image(path) from None
+        empty = path.stat().st_size == 0
+        if empty or not _begins_as_an_image(path):
+            if path.suffix.lower().removeprefix(".") not in EXTENSIONS:
                 return None
-            except Exception:  # it begins as an image does: decoding says what is wrong
-                pass
+            raise Unusable("the file is empty (0 bytes)", _AGAIN) if empty else _not_an_image(path)
         content = path.read_bytes()
     except OSError as error:
         raise Unusable(f"cannot be read ({error.strerror or error})", "mend its permissions or delete it") from error
     with _quiet():
         return _examined(path, content)
+
+
+def _begins_as_an_image(path: Path) -> bool:
+    """Told by the first bytes, so that a checkpoint of gigabytes is not read."""
+    with open(path, "rb") as file, _quiet():
+        try:
+            _open(file).close()
+        except UnidentifiedImageError:
+            return False
+        except Exception:  # damaged further on: decoding says how
+            return True
+    return True
 
 
 def _examined(path: Path, content: bytes) -> Photo:

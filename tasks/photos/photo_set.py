@@ -48,16 +48,16 @@ def survey(folder: Path) -> PhotoSet:
         refused = error(
             trouble.filename or folder, f"cannot be opened ({trouble.strerror or trouble})", "mend its permissions"
         )
-        return PhotoSet(folder, True, (), Layout(), (refused,))
+        return PhotoSet(folder, single=True, folders=(), layout=Layout(), between=(refused,))
     layout = Layout() if single else read_layout(folder)
     if layout.only_these:
         below = list(layout.concepts)
     if not below:
-        return PhotoSet(folder, True, (examine(folder),), layout, ())
+        return PhotoSet(folder, single=True, folders=(examine(folder),), layout=layout, between=())
     folders = tuple(examine(path, within=folder if path.parent == folder else None) for path in below)
     strays = image_names(folder)
     beside = [note(folder, f"beside the concepts' folders: {', '.join(strays)}", "ignored")] if strays else []
-    return PhotoSet(folder, False, folders, layout, (*_between(folders), *beside))
+    return PhotoSet(folder, single=False, folders=folders, layout=layout, between=(*_between(folders), *beside))
 
 
 def _between(folders: tuple[PhotoFolder, ...]) -> list[Finding]:
