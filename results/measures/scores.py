@@ -96,38 +96,21 @@ def score_real(
     extractor, second: as in `score_stage`.
     """
     key = {"method": REAL, "sequence": sequence, "order": 0, "seed": 0, "stage": 0, "extractor": extractor}
-    blocks: list[dict[str, Any]] = []
-    for concept, x in references.items():
-        rows = formulas.unit(x)
-        size, few = len(rows), "needs two references or more"
-        image = {"concept": concept, "prompt": 0, "image": np.arange(size)}
-        blocks.append({**image, "metric": "clip_i", "value": formulas.clip_i_left_out(rows), "reason": few})
-        if second is not None:
-            seen = formulas.clip_i_left_out(second.references[concept])
-            blocks.append({**image, **_by(second), "value": seen, "reason": few})
-        accuracy = formulas.concept_accuracy_left_out(references, concept)
-        blocks.append({**image, "metric": "concept_accuracy", "value": accuracy, "reason": few})
-        if reference_texts is not None and concept in reference_texts:
-            blocks.append({**image, "metric": "clip_t", "value": formulas.clip_t(rows, reference_texts[concept])})
-        else:
-            reason = "the references were not drawn from the evaluation prompts"
-            blocks.append({"concept": concept, "metric": "clip_t", "value": None, "n": size, "reason": reason})
-        halves = formulas.mmd(rows[::2], rows[1::2])  # even against odd: the noise that is left when nothing differs
-        reason = "needs four references or more"
-        blocks.append({"concept": concept, "metric": "mmd", "value": halves, "n": size, "reason": reason})
-        blocks.append({"concept": concept, "metric": "diversity", "value": formulas.diversity(rows), "n": size})
+    blocks = [b for concept in references for b in _ceiling_blocks(concept, references, reference_texts or {}, second)]
     for stratum in (*strata, ALL) if strata else ():
         blocks += [{"concept": stratum, "metric": m, "value": 1.0} for m in ("kps_cos", "kps")]
     return frame([key | b for b in blocks])
 
 
 def _by(second: SecondOpinion) -> dict[str, Any]:
+    """The columns that tell the second model's rows from the first's."""
     return {"metric": "dino_i", "extractor": second.extractor}
 
 
 def _concept_blocks(
     concept: str, x: npt.ArrayLike, references: Embeddings, texts: Embeddings, second: SecondOpinion | None
 ) -> list[dict[str, Any]]:
+    """A concept's generated images x (prompts x images, d) against its references and the texts of its prompts."""
     if concept not in references or concept not in texts:
         raise ResultError(f"concept {concept!r} has images but no references or no prompt texts: embed them first")
     images, prompts = np.asarray(x, dtype=np.float64), np.asarray(texts[concept], dtype=np.float64)
@@ -161,7 +144,34 @@ def _concept_blocks(
     return blocks
 
 
+def _ceiling_blocks(
+    concept: str, references: Embeddings, texts: Embeddings, second: SecondOpinion | None
+) -> list[dict[str, Any]]:
+    """A concept's references, each scored against those that are left when it is taken out."""
+    rows = formulas.unit(references[concept])
+    size, few = len(rows), "needs two references or more"
+    image = {"concept": concept, "prompt": 0, "image": np.arange(size)}
+    blocks: list[dict[str, Any]] = []
+    blocks.append({**image, "metric": "clip_i", "value": formulas.clip_i_left_out(rows), "reason": few})
+    if second is not None:
+        seen = formulas.clip_i_left_out(second.references[concept])
+        blocks.append({**image, **_by(second), "value": seen, "reason": few})
+    accuracy = formulas.concept_accuracy_left_out(references, concept)
+    blocks.append({**image, "metric": "concept_accuracy", "value": accuracy, "reason": few})
+    if concept in texts:
+        blocks.append({**image, "metric": "clip_t", "value": formulas.clip_t(rows, texts[concept])})
+    else:
+        reason = "the references were not drawn from the evaluation prompts"
+        blocks.append({"concept": concept, "metric": "clip_t", "value": None, "n": size, "reason": reason})
+    halves = formulas.mmd(rows[::2], rows[1::2])  # even against odd: the noise that is left when nothing differs
+    reason = "needs four references or more"
+    blocks.append({"concept": concept, "metric": "mmd", "value": halves, "n": size, "reason": reason})
+    blocks.append({"concept": concept, "metric": "diversity", "value": formulas.diversity(rows), "n": size})
+    return blocks
+
+
 def _preservation_blocks(adapted: Embeddings, base: Embeddings, each: int) -> list[dict[str, Any]]:
+    """KPS of the pairs of one prompt and noise, per stratum and for all together; `each` images a prompt."""
     blocks: list[dict[str, Any]] = []
     cosines = []
     for stratum, x in adapted.items():

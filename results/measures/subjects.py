@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from cat_bench.results.measures import matrices
-from cat_bench.results.records.run_folder import Cell, Run
+from cat_bench.results.records.cell import Cell
+from cat_bench.results.records.run_folder import Run
 
 Role = Literal["method", "floor", "ceiling"]
 NAN = float("nan")

@@ -13,8 +13,9 @@ from pathlib import Path
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
+from cat_bench.results.records.cell import Cell
 from cat_bench.results.records.long_table import write_atomically
-from cat_bench.results.records.run_folder import Cell, Run
+from cat_bench.results.records.run_folder import Run
 
 TILE = 128  # aimed-at side of a tile in pixels
 GAP = 6
@@ -65,10 +66,7 @@ def method_grid(run: Run, cell: Cell, prompt: int = 0, image: int = 0) -> Grid:
     """Rows: references, base model, then each stage of the cell; columns: concepts in the order of learning."""
     learned = [s.concept for s in cell.stages]
     concepts = [*learned, *(c for c in run.concepts if c not in learned)]
-    rows = {
-        "reference": [Tile(run.reference(c), "no image") for c in concepts],
-        "base": [Tile(run.base_image(c, prompt, image), "no image") for c in concepts],
-    }
+    rows = _references_and_base(run, concepts, prompt, image)
     for stage in cell.stages:
         rows[f"stage {stage.number}\n{stage.concept}"] = [
             Tile(
@@ -88,10 +86,7 @@ def method_grid(run: Run, cell: Cell, prompt: int = 0, image: int = 0) -> Grid:
 def comparison_grid(run: Run, order: int, seed: int, prompt: int = 0, image: int = 0) -> Grid:
     """Rows: references, base model, each method after its last stage; columns: concepts of the sequence."""
     concepts = run.concepts
-    rows = {
-        "reference": [Tile(run.reference(c), "no image") for c in concepts],
-        "base": [Tile(run.base_image(c, prompt, image), "no image") for c in concepts],
-    }
+    rows = _references_and_base(run, concepts, prompt, image)
     for cell in run.cells:
         if (cell.order, cell.seed) == (order, seed):
             last = cell.stages[-1] if run.complete(cell) else None
@@ -102,41 +97,51 @@ def comparison_grid(run: Run, order: int, seed: int, prompt: int = 0, image: int
     return Grid("grid-comparison", title, text, compose(rows, concepts, "after the last stage"))
 
 
+def _references_and_base(run: Run, concepts: Sequence[str], prompt: int, image: int) -> dict[str, list[Tile]]:
+    """The two rows that every grid begins with."""
+    return {
+        "reference": [Tile(run.reference(c), "no image") for c in concepts],
+        "base": [Tile(run.base_image(c, prompt, image), "no image") for c in concepts],
+    }
+
+
 def compose(rows: dict[str, list[Tile]], columns: Sequence[str], corner: str) -> Image.Image:
     """Lays tiles out under column heads and beside row names. Unreadable pictures become a word, like missing ones."""
     side = next((s for line in rows.values() for t in line if t.path and (s := _side(t.path))), TILE)
     font, small, bold = _font("DejaVuSans", 15), _font("DejaVuSans", 12), _font("DejaVuSans-Bold", 15)
     probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     left = int(max(probe.multiline_textbbox((0, 0), name, font=font)[2] for name in (*rows, corner))) + 24
-    top = 36
-    width, height = left + len(columns) * (side + GAP) + GAP, top + len(rows) * (side + GAP) + GAP
-    sheet = Image.new("RGB", (width, height), PAPER)
+    top, step = 36, side + GAP
+    sheet = Image.new("RGB", (left + len(columns) * step + GAP, top + len(rows) * step + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((12, top // 2), corner, font=bold, fill=TEXT, anchor="lm")
     for k, name in enumerate(columns):
-        middle = left + GAP + k * (side + GAP) + side // 2
+        middle = left + GAP + k * step + side // 2
         draw.text((middle, top // 2), _fit(draw, name, bold, side), font=bold, fill=TEXT, anchor="mm")
     for r, (name, line) in enumerate(rows.items()):
-        y = top + GAP + r * (side + GAP)
+        y = top + GAP + r * step
         head, _, rest = name.partition("\n")
         half = 8 * (rest.count("\n") + 1) if rest else 0  # of what stands below the first line
         draw.text((12, y + side // 2 - half - 2 * bool(rest)), head, font=font, fill=TEXT, anchor="lm")
         draw.text((12, y + side // 2 + 10), rest, font=small, fill=WEAK, anchor="lm")
         for k, tile in enumerate(line):
-            x = left + GAP + k * (side + GAP)
-            picture = _load(tile.path, side) if tile.path else None
-            if picture is not None:
-                sheet.paste(picture, (x, y))
-            else:
-                draw.rectangle((x, y, x + side - 1, y + side - 1), fill=EMPTY)
-                word = tile.word if tile.path is None else "unreadable"
-                lines = word.replace(" ", "\n", 1) if draw.textlength(word, font=small) > side - 8 else word
-                draw.multiline_text(
-                    (x + side / 2, y + side / 2), lines, font=small, fill=WEAK, anchor="mm", align="center"
-                )
-            if tile.framed:
-                draw.rectangle((x - 3, y - 3, x + side + 2, y + side + 2), outline=FRAME, width=3)
+            _place(sheet, tile, left + GAP + k * step, y, side, small)
     return sheet
+
+
+def _place(sheet: Image.Image, tile: Tile, x: int, y: int, side: int, font: ImageFont.FreeTypeFont) -> None:
+    """One tile with its top left corner at (x, y): the picture, or the word that stands in its place, and the frame."""
+    draw = ImageDraw.Draw(sheet)
+    picture = _load(tile.path, side) if tile.path else None
+    if picture is not None:
+        sheet.paste(picture, (x, y))
+    else:
+        draw.rectangle((x, y, x + side - 1, y + side - 1), fill=EMPTY)
+        word = "unreadable" if tile.path else tile.word
+        lines = word.replace(" ", "\n", 1) if draw.textlength(word, font=font) > side - 8 else word
+        draw.multiline_text((x + side / 2, y + side / 2), lines, font=font, fill=WEAK, anchor="mm", align="center")
+    if tile.framed:
+        draw.rectangle((x - 3, y - 3, x + side + 2, y + side + 2), outline=FRAME, width=3)
 
 
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:

@@ -12,8 +12,9 @@ from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.pictures import grids, plots, tradeoffs
 from cat_bench.results.pictures.grids import Grid
 from cat_bench.results.pictures.style import Plot
+from cat_bench.results.records.cell import Cell
 from cat_bench.results.records.long_table import write_atomically, write_scores
-from cat_bench.results.records.run_folder import Cell, Run
+from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report import reading
 from cat_bench.results.tables.formats import group_tables, headline, latex, markdown
 from cat_bench.results.tables.summary import Summary, summarise
