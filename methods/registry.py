@@ -142,12 +142,10 @@ class Registry(Generic[T]):
                     tree = ast.parse(source)
                 except SyntaxError as error:
                     raise self.error(f"{file}:{error.lineno} does not parse: {error.msg}") from error
-                for node in tree.body:
-                    for name in _registered_names(node):
-                        assert isinstance(node, ast.ClassDef)
-                        target = f"{self.package}.{file.stem}:{node.name}"
-                        line = node.decorator_list[0].lineno  # where inspect, too, lets a decorated class begin
-                        yield Entry(name, target, f"{file}:{line}", _first_line(ast.get_docstring(node)))
+                for name, cls in _registered_classes(tree):
+                    target = f"{self.package}.{file.stem}:{cls.name}"
+                    line = cls.decorator_list[0].lineno  # where inspect, too, lets a decorated class begin
+                    yield Entry(name, target, f"{file}:{line}", _first_line(ast.get_docstring(cls)))
 
     def _from_entry_points(self) -> Iterator[Entry]:
         for point in entry_points(group=self.group):
@@ -155,13 +153,16 @@ class Registry(Generic[T]):
             yield Entry(point.name, point.value, where)
 
 
-def _registered_names(node: ast.stmt) -> Iterator[str]:
-    """The x of every `@register("x")` or `@something.register("x")` on a class."""
-    for call in node.decorator_list if isinstance(node, ast.ClassDef) else []:
-        if isinstance(call, ast.Call) and len(call.args) == 1 and isinstance(call.args[0], ast.Constant):
-            called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", None)
-            if called == "register" and isinstance(call.args[0].value, str):
-                yield call.args[0].value
+def _registered_classes(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef]]:
+    """Every class at the top under `@register("x")` or `@something.register("x")`, with the x."""
+    for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        for decorator in cls.decorator_list:
+            match decorator:
+                case ast.Call(
+                    func=ast.Name(id="register") | ast.Attribute(attr="register"),
+                    args=[ast.Constant(value=str(name))],
+                ):
+                    yield name, cls
 
 
 def _load(target: str) -> Any:

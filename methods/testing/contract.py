@@ -96,6 +96,7 @@ def _one_step(cls: type[Method], config: Method.Config) -> None:
 
 
 def _whole_sequence(cls: type[Method], config: Method.Config) -> None:
+    """All concepts by one instance that goes on and so has all it ever kept, then by new ones; they must agree."""
     torch.manual_seed(1)
     method, adapter = _build(cls, config)
     pristine = {name: weight.clone() for name, weight in adapter.base.items()}
@@ -124,7 +125,7 @@ def _whole_sequence(cls: type[Method], config: Method.Config) -> None:
 
 
 def _resumes(cls: type[Method], config: Method.Config, expected: list[dict[str, Tensor]], whole: Method) -> None:
-    """The same stages, each by a new instance that has only the stored tensors of the one before."""
+    """The same stages as the trainer runs them, each by a new instance that gets the stored tensors of the last."""
     stored: dict[str, Tensor] = {}
     extra: dict[str, Tensor] = {}
     method, adapter = _build(cls, config)

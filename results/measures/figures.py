@@ -1,6 +1,4 @@
-"""The declared figures: one number a cell, read off R[t, k], the last stage's preservation scores, or the cost
-records.
-"""
+"""The declared figures: one number a cell, read off R[t, k], the last preservation scores, or the cost records."""
 
 import math
 from collections.abc import Callable, Collection, Sequence

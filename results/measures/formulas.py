@@ -17,8 +17,7 @@ MMD_SCALE = 1000.0
 
 
 def unit(x: npt.ArrayLike) -> Array:
-    """Rows of (n, d) scaled to length one. A row that is all zeros or not finite becomes NaN, which the tables show as
-    missing.
+    """Rows of (n, d) scaled to length one; all zeros or not finite becomes NaN, which the tables show as missing.
 
     Raises ResultError unless x has two dimensions.
     """
@@ -39,9 +38,7 @@ def clip_i(generated: npt.ArrayLike, references: npt.ArrayLike) -> Array:
 
 
 def clip_t(generated: npt.ArrayLike, texts: npt.ArrayLike) -> Array:
-    """Raw cosine of each image (n, d) with its own prompt (n, d), the trigger in it replaced by the class noun:
-    (n,).
-    """
+    """Raw cosine (n,) of each image (n, d) with its own prompt (n, d), in which the class noun replaces the trigger."""
     images, prompts = unit(generated), unit(texts)
     if images.shape != prompts.shape:
         raise ResultError(f"clip_t pairs images with prompts row by row, but got {images.shape} and {prompts.shape}")
@@ -69,9 +66,7 @@ def concept_accuracy(generated: npt.ArrayLike, references: Mapping[str, npt.Arra
 
 
 def concept_accuracy_left_out(references: Mapping[str, npt.ArrayLike], concept: str) -> Array:
-    """The ceiling of `concept_accuracy`: each reference of `concept` judged by centroids that do not contain it:
-    (m,).
-    """
+    """The ceiling of `concept_accuracy`, (m,): each reference of `concept` judged by centroids without it."""
     rows = unit(references[concept])
     if len(rows) < 2:
         return np.full(len(rows), np.nan)
@@ -90,8 +85,7 @@ def clip_i_left_out(references: npt.ArrayLike) -> Array:
 
 
 def mmd(x: npt.ArrayLike, y: npt.ArrayLike, sigma: float = MMD_SIGMA, scale: float = MMD_SCALE) -> float:
-    """Unbiased squared maximum mean discrepancy of two sets (n, d), (m, d) under exp(-|a-b|^2 / 2 sigma^2), times
-    scale.
+    """Unbiased squared maximum mean discrepancy of (n, d) and (m, d) under exp(-|a-b|^2 / 2 sigma^2), times scale.
 
     The diagonals are left out, so equal distributions average to zero and one draw may be negative. NaN if n or m < 2.
     """
@@ -125,10 +119,10 @@ def kps(cosine: npt.ArrayLike) -> float:
 
 
 def harmonic_mean(values: npt.ArrayLike) -> float:
-    """n / sum(1 / v): few bad values weigh more than in the mean. Zero if any value is zero; NaN if empty or not
-    finite.
+    """n / sum(1 / v): few bad values weigh more than in the mean.
 
-    Raises ResultError for negative values, for which it has no meaning.
+    Zero if any value is zero; NaN if empty or not finite. Raises ResultError for negative values, for which it has no
+    meaning.
     """
     v = np.asarray(values, dtype=np.float64)
     if v.size == 0 or not np.isfinite(v).all():

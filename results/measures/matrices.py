@@ -17,9 +17,7 @@ Array = npt.NDArray[np.float64]
 
 
 def means(scores: pd.DataFrame) -> pd.Series:
-    """Mean value per (metric, stage, concept) over prompts and images; null rows are left out. Index has these
-    levels.
-    """
+    """Mean value over prompts and images, null rows left out; the index has the levels metric, stage and concept."""
     return scores.groupby(["metric", "stage", "concept"], sort=False)["value"].mean()
 
 

@@ -114,9 +114,7 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside and renames, so that a reader never sees half a file. Raises ResultError if the place is
-    unwritable.
-    """
+    """Writes beside and renames, so that a reader never sees half a file. Raises ResultError if it cannot."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,4 @@
-"""What a run says beyond its tables: verdicts in words, lists of what is missing, the size of the change,
-provenance.
-"""
+"""What a run says beyond its tables: verdicts in words, what is missing, the size of the change, provenance."""
 
 import math
 from collections import Counter

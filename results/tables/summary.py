@@ -16,9 +16,7 @@ from cat_bench.results.records.run_folder import Run
 
 @dataclass(frozen=True)
 class Value:
-    """A figure over cells: mean, sample standard deviation (None when n < 2), number of cells, reason if there is
-    none.
-    """
+    """A figure over n cells: mean, sample standard deviation (None when n < 2), and the reason if there is no mean."""
 
     mean: float | None
     std: float | None

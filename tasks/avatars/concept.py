@@ -54,9 +54,7 @@ class AvatarConcept:
 
     @cached_property
     def train_pictures(self) -> tuple[Picture, ...]:
-        """What is learned from; no two on the same background or, as far as there are enough, with the same
-        expression.
-        """
+        """What is learned from; as far as there are enough, no two have the same background or expression."""
         return tuple(Picture(self.look, scene) for scene in _scenes(self.kind, f"{self.id}/train", TRAIN_IMAGES))
 
     @cached_property
@@ -68,9 +66,7 @@ class AvatarConcept:
 
     @property
     def train_captions(self) -> tuple[str, ...]:
-        """Templates that name what varies, not what the concept is: "a {}, smiling, wearing a red hoodie, on a mint
-        background".
-        """
+        """Templates that name what varies, not what the concept is: "a {}, smiling, on a mint background"."""
         return tuple(sentence(scene_phrases(self.kind, p.scene)) for p in self.train_pictures)
 
     def train_images(self, size: int) -> list[Image]:
@@ -82,9 +78,7 @@ class AvatarConcept:
         return [render(p, size) for p in self.reference_pictures]
 
     def fill(self, template: str, form: str) -> str:
-        """A prompt from a template; form: "trigger" (trigger and class noun), "noun" (class noun alone) or "token"
-        (trigger alone).
-        """
+        """A prompt from a template; forms as in `Concept.fill`."""
         return with_articles(template.format(subject(self, form)))
 
     @cached_property
