@@ -62,9 +62,12 @@ class Figure:
         return " ".join(part for part in (self.short, self.unit and f"[{self.unit}]", self.arrow) if part)
 
 
-def _why(subject: Subject, name: str) -> str:
+def _or_why(value: float, subject: Subject, name: str) -> Outcome:
+    """A value, or the first reason that the metric's rows give for having none."""
+    if math.isfinite(value):
+        return value, None
     rows = subject.scores[(subject.scores["metric"] == name) & subject.scores["reason"].notna()]
-    return str(rows["reason"].iloc[0]) if len(rows) else f"no {name} scores"
+    return NAN, str(rows["reason"].iloc[0]) if len(rows) else f"no {name} scores"
 
 
 def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
@@ -72,16 +75,17 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
 
     def compute(subject: Subject) -> Outcome:
         R = subject.matrix(name).to_numpy()
-        if subject.role != "method":
-            value = float(R[0].mean()) if kind.still and R[0].size else NAN
-            nothing = _why(subject, name) if kind.still else "nothing is learned"
-            return value, None if math.isfinite(value) else nothing
-        if len(R) < 2:
-            return NAN, "no stage was finished"
-        value = kind.compute(R[1:])
-        if math.isfinite(value):
-            return value, None
-        return NAN, "needs two concepts or more" if len(R) == 2 and not kind.still else _why(subject, name)
+        if subject.role == "method":
+            if len(R) < 2:
+                return NAN, "no stage was finished"
+            value = kind.compute(R[1:])
+            if len(R) == 2 and not kind.still and not math.isfinite(value):
+                return NAN, "needs two concepts or more"
+        elif kind.still:
+            value = float(R[0].mean()) if R[0].size else NAN
+        else:
+            return NAN, "nothing is learned"
+        return _or_why(value, subject, name)
 
     named = kind_id in ("a_mmd", "f_mmd")
     return Figure(
@@ -112,8 +116,7 @@ def _fwt(name: str, group: str) -> Figure:
 
 def _of_stratum(name: str, stratum: str) -> Figure:
     def compute(subject: Subject) -> Outcome:
-        value = subject.final(name, stratum)
-        return value, None if math.isfinite(value) else _why(subject, name)
+        return _or_why(subject.final(name, stratum), subject, name)
 
     measured = metric(name)
     every = stratum == ALL

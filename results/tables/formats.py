@@ -98,13 +98,10 @@ def note(summary: Summary) -> str:
 def headline(summary: Summary) -> Table:
     """The eight figures to look at first."""
     figures = [summary.figure(name) for name in HEADLINE]
-    heads = {"concept_accuracy": "accuracy", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
+    prefixes = {"concept_accuracy": "accuracy ", "clip_i": "CLIP-I ", "clip_t": "CLIP-T "}
+    labels = [next((p for id, p in prefixes.items() if f.id.startswith(id)), "") + f.label for f in figures]
     made = table(summary, "headline", "Summary", figures)
-    columns = list(made.columns)
-    for position, figure in enumerate(figures, start=2):
-        prefix = next((text for start, text in heads.items() if figure.id.startswith(start)), "")
-        columns[position] = f"{prefix} {figure.label}".strip()
-    return replace(made, columns=tuple(columns))
+    return replace(made, columns=(*made.columns[: -len(labels)], *labels))
 
 
 def group_tables(summary: Summary) -> tuple[Table, ...]:
