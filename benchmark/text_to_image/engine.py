@@ -88,6 +88,7 @@ class TorchEngine:
                 method,
                 stage.concept,
                 seed=seed,
+                earlier=stage.earlier,
                 precision=self.precision,
                 tokens=self._tokens(method, stage, with_own=False),
                 economy=self.economy,

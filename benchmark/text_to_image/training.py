@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor
@@ -26,6 +26,7 @@ def train(
     concept: Concept,
     *,
     seed: int,
+    earlier: Sequence[Concept] = (),
     precision: Precision = "fp32",
     tokens: Mapping[str, Tensor] | None = None,
     economy: Economy = Economy(),
@@ -33,12 +34,14 @@ def train(
     """Learn `concept`: `method.begin`, the steps (yielded one by one), `method.end`. Run it out, or it has not ended.
 
     A step draws a batch of latents, noise ε and uniform time steps t, and asks the backbone for the method's queries at
-    z_t. `seed` is the root of the streams init, data and noise; `tokens` has earlier concepts' learned embeddings
-    (1, d) by trigger. Between two steps the UNet is W0 with the adapter on, so the caller may look at it or sample from
-    it. Raises TrainingError for captions that do not fit the images or the trigger, and for a loss that is not finite.
+    z_t. `seed` is the root of the streams init, data and noise; `earlier` are the concepts this adapter has learned
+    before, `tokens` their learned embeddings (1, d) by trigger. Between two steps the UNet is W0 with the adapter on,
+    so the caller may look at it or sample from it. Raises TrainingError for captions that do not fit the images or the
+    trigger, and for a loss that is not finite.
     """
     # Not the stream that an adapter's maker draws from: a fold at the stage's end would then draw the same A again.
     adapter.enter(generator(seed, "init", concept.id, "stage"))
+    method.earlier = tuple(earlier)
     method.begin(concept, adapter)
     batches = Batches(backbone, concept, "trigger" if method.uses_noun else "token", seed)
     predict = Predictor(backbone, adapter, precision, tokens or {}, concept.trigger)

@@ -231,6 +231,21 @@ def test_a_learned_token_is_trained_and_the_shared_table_is_not(tiny: Backbone, 
     adapter.close()
 
 
+def test_a_method_knows_the_concepts_before_its_own(tiny: Backbone, toy_concepts: Any) -> None:
+    seen: list[tuple[str, tuple[str, ...]]] = []
+
+    class Curious(Method):
+        def begin(self, concept: Concept, adapter: Any) -> None:
+            seen.append((concept.id, tuple(c.trigger for c in self.earlier)))
+
+    first, second = toy_concepts
+    adapter = make(tiny, QUICK)
+    for concept, earlier in ((first, ()), (second, (first,))):
+        list(train(tiny, adapter, Curious(QUICK), concept, seed=5, earlier=earlier))
+    adapter.close()
+    assert seen == [("first", ()), ("second", ("zorvex",))]
+
+
 def test_steps_are_numbered_and_the_loss_falls(tiny: Backbone, toy_concepts: Any) -> None:
     config = QUICK.model_copy(update={"steps": 60, "rank": 4, "max_grad_norm": 1.0})
     adapter = make(tiny, config)
