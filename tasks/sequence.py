@@ -15,13 +15,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
+from math import factorial
 from pathlib import Path
-from random import Random
 
 from cat_bench.tasks.avatars.concept import avatar_concept
 from cat_bench.tasks.concept import Concept
 from cat_bench.tasks.entries import SHIPPED, AvatarEntry, PhotoEntry, SequenceEntry, read_entry, sequence_names
 from cat_bench.tasks.errors import TaskError
+from cat_bench.tasks.orders import balanced_orders
 from cat_bench.tasks.photos.concept import PhotoConcept, photo_concept
 from cat_bench.tasks.photos.folder import examine
 
@@ -43,16 +45,19 @@ class Sequence:
     concepts: tuple[Concept, ...]
     preservation: Mapping[str, tuple[str, ...]]  # stratum -> prompts
 
-    def ordered(self, order: int) -> tuple[Concept, ...]:
-        """The concepts in order 0 (as written) or in the n-th fixed permutation."""
-        if order < 0:
-            raise TaskError(f"order {order} of sequence {self.id}: orders are numbered from 0")
-        if order == 0:
-            return self.concepts
-        rng, left, shuffled = Random(f"order {order}"), list(self.concepts), []
-        while left:
-            shuffled.append(left.pop(int(rng.random() * len(left))))
-        return tuple(shuffled)
+    def ordered(self, order: int, seed: int = 0) -> tuple[Concept, ...]:
+        """The concepts in order 0, as written, or in the n-th of the balanced orders that `seed` draws.
+
+        Raises TaskError for a number that no order has: T concepts have T! of them.
+        """
+        size = len(self.concepts)
+        if not 0 <= order < factorial(size):
+            raise TaskError(
+                f"sequence {self.id} has no order {order}: {size} concepts have {factorial(size)} orders,"
+                " numbered from 0"
+            )
+        places = next(islice(balanced_orders(size, seed), order, None))
+        return tuple(self.concepts[place] for place in places)
 
     @cached_property
     def fingerprint(self) -> str:

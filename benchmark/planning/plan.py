@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RESERVED = ("base", "references", "report", "real")
 BASE = "base"
+ORDER_ROOT = 0  # of the `order` stream: one for all runs, so that an order's number means the same to everybody
 NOISE_ROOT = 0  # of the `eval` stream: one for all runs, so that every method, stage and training seed is comparable
 
 
@@ -148,7 +149,7 @@ class _Layout:
         form = "trigger" if method.uses_noun else "token"
         key, previous = base.keys.key, None
         stages: list[StagePlan] = []
-        concepts = self.sequence.ordered(cell.order)
+        concepts = self.sequence.ordered(cell.order, stream(ORDER_ROOT, "order", self.sequence.id))
         for number, concept in enumerate(concepts, 1):
             key = keys.learning_key(
                 previous=key,

@@ -2,7 +2,7 @@
 
 | stream | drawn from it | axes it depends on |
 | --- | --- | --- |
-| `order` | permutations of a sequence's concepts | the sequence and the order's number |
+| `order` | permutations of a sequence's concepts | the sequence |
 | `init` | fresh adapters and learned tokens | the concept of the stage that draws them |
 | `data` | which training pictures make up a batch | the concept |
 | `noise` | the noise and the time steps of training | the concept |

@@ -79,7 +79,7 @@ class FakeSequence:
     def check(self) -> None:
         """Nothing is shipped."""
 
-    def ordered(self, order: int) -> tuple[FakeConcept, ...]:
+    def ordered(self, order: int, seed: int = 0) -> tuple[FakeConcept, ...]:
         turn = order % len(self.concepts)
         return self.concepts[turn:] + self.concepts[:turn]
 
