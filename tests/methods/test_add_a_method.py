@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -57,9 +58,7 @@ def test_queries_about_the_earlier_concepts_keep_the_contract() -> None:
 def test_in_a_checkout(tmp_path: Path) -> None:
     method, check, _ = blocks("python")
     wing = tmp_path / "cat_bench" / "methods"
-    wing.mkdir(parents=True)
-    for file in Path(cat_bench.methods.__path__[0]).glob("*.py"):
-        (wing / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(cat_bench.methods.__path__[0], wing, ignore=shutil.ignore_patterns("__pycache__"))
     (wing / "olora.py").write_text(method, encoding="utf-8")
     module, origin, listed = python(tmp_path, "-c", check + CHECK).split()
     assert (module, listed) == ("cat_bench.methods.olora", "True") and origin.startswith(str(wing.resolve()))
