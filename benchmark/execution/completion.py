@@ -77,7 +77,8 @@ def _method_folders(spec: RunSpec) -> list[Path]:
     """Where the code of this run's methods lies, this package's and others'; none of it is imported."""
     modules = [entry.target.partition(":")[0] for entry in methods.entries() if entry.name in spec.methods]
     own = "cat_bench.methods"
-    roots = {own if module.startswith(f"{own}.") else module.partition(".")[0] for module in modules}
+    # Others' methods may use this package's helpers, so these count in any case.
+    roots = {own, *(module.partition(".")[0] for module in modules if not module.startswith(f"{own}."))}
     found: list[Path] = []
     for root in sorted(roots):
         module = importlib.util.find_spec(root)

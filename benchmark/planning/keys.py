@@ -11,11 +11,7 @@ Each of the four is looked up by its own key, so a change redoes what depends on
 from __future__ import annotations
 
 import hashlib
-import inspect
-import io
 import json
-import textwrap
-import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,35 +88,3 @@ def embeddings_key(images: str, judges: Sequence[str]) -> str:
 def scores_key(embeddings: str, cell: Mapping[str, Any], context: str) -> str:
     """Key of a stage's rows. context: digest of everything they are compared with."""
     return digest("scores", SCORING_VERSION, embeddings, dict(cell), context)
-
-
-def code_digest(cls: type) -> str:
-    """sha256 of a method's own code, up to comments, docstrings and white space.
-
-    A method under development changes without its version being raised; its old results must not pass for new ones.
-    Classes of the package's `base` module do not count: what they do is covered by LEARNING_VERSION.
-    """
-    sources = []
-    for part in cls.__mro__:
-        if part is object or part.__module__ == "cat_bench.methods.base" or part.__module__.startswith("pydantic"):
-            continue
-        try:
-            sources.append(_meaning(inspect.getsource(part)))
-        except (OSError, TypeError):  # typed in at a prompt: no source to be had, so no two are known to be equal
-            sources.append(f"{part.__module__}.{part.__qualname__}")
-    return digest(*sources)
-
-
-def _meaning(source: str) -> str:
-    """The tokens of a source text without comments, docstrings and white space."""
-    quiet = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    kept: list[str] = []
-    line: list[tokenize.TokenInfo] = []
-    for token in tokenize.generate_tokens(io.StringIO(textwrap.dedent(source)).readline):
-        if token.type == tokenize.NEWLINE:
-            if not (len(line) == 1 and line[0].type == tokenize.STRING):
-                kept.append("".join(t.string for t in line))
-            line = []
-        elif token.type not in quiet:
-            line.append(token)
-    return "\n".join(kept)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.planning import keys
 from cat_bench.benchmark.planning.keys import Keys
+from cat_bench.benchmark.planning.method_code import code_digest
 from cat_bench.benchmark.planning.seeds import stream
 from cat_bench.benchmark.planning.spec import Cell, RunSpec, cells
 from cat_bench.methods.registry import methods
@@ -156,7 +157,7 @@ class _Layout:
                 concept=concept.fingerprint,
                 method=cell.method,
                 version=method.version,
-                code=keys.code_digest(method),
+                code=code_digest(method),
                 config=config.model_dump(mode="json"),
                 seed=cell.seed,
                 how=self.identity.how,

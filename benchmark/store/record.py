@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cat_bench.benchmark.errors import RunError
-from cat_bench.benchmark.planning.keys import code_digest, digest
+from cat_bench.benchmark.planning.keys import digest
+from cat_bench.benchmark.planning.method_code import code_digest
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
 from cat_bench.benchmark.store.files import read_json, write_json
 from cat_bench.benchmark.system import provenance

@@ -1,0 +1,97 @@
+"""What of a method's code counts for its keys, and what does not."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from cat_bench.benchmark.planning.method_code import code_digest
+from cat_bench.methods import base, clora, settings
+from cat_bench.methods.registry import methods
+
+SOURCE = '''
+from cat_bench.methods.base import Method
+
+class Mine(Method):
+    """Says something."""
+
+    def loss(self, batch, predicted, adapter):
+        return 2 * super().loss(batch, predicted, adapter)  # twice
+'''
+PACKAGE = {
+    "__init__.py": "",
+    "method.py": "from cat_bench.methods.base import Method\nfrom .helpers import double\n\n"
+    "class Mine(Method):\n    def loss(self, *given):\n        return double(super().loss(*given))\n",
+    "helpers.py": "def double(x):\n    from strangers.deeper import TWO\n\n    return TWO * x\n",
+    "deeper.py": "TWO = 2  # and no other\n",
+    "aside.py": "THREE = 3\n",
+}
+
+
+def digest_of(folder: Path, module: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Of the class `Mine` of a module in that folder, read anew."""
+    monkeypatch.syspath_prepend(str(folder))
+    top = module.partition(".")[0]
+    for name in [name for name in sys.modules if name.partition(".")[0] == top]:
+        monkeypatch.delitem(sys.modules, name)
+    importlib.invalidate_caches()
+    return code_digest(importlib.import_module(module).Mine)
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """Those files in the package `strangers` below the folder."""
+    for name, text in files.items():
+        (folder / "strangers").mkdir(parents=True, exist_ok=True)
+        (folder / "strangers" / name).write_text(text)
+    return folder
+
+
+def test_a_methods_code_counts_but_not_its_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said_otherwise = SOURCE.replace("Says something.", "Says\n    something else.").replace("# twice", "# really")
+    spaced = said_otherwise.replace("2 * super()", "2  *  super()").replace("\n    def", "\n\n    # here\n    def")
+    texts = {"first_mine": SOURCE, "second_mine": spaced, "third_mine": SOURCE.replace("2 *", "3 *")}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    first, second, third = (digest_of(tmp_path, name, monkeypatch) for name in texts)
+    assert first == second != third
+
+
+@pytest.mark.parametrize("touched", list(PACKAGE))
+def test_of_another_package_all_that_the_method_uses_counts(
+    touched: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = digest_of(write(tmp_path / "a", PACKAGE), "strangers.method", monkeypatch)
+    assert digest_of(write(tmp_path / "b", PACKAGE), "strangers.method", monkeypatch) == before
+    changed = PACKAGE | {touched: PACKAGE[touched] + "\nMORE = 1\n"}
+    after = digest_of(write(tmp_path / "c", changed), "strangers.method", monkeypatch)
+    assert (after != before) == (touched in ("method.py", "helpers.py", "deeper.py"))
+
+
+def test_the_helper_of_a_shipped_method_counts_when_it_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, other = code_digest(methods.get("clora")), code_digest(methods.get("cat"))
+    monkeypatch.setattr(clora, "penalty", lambda adapter: 0.0)
+    assert code_digest(methods.get("clora")) != before
+    assert code_digest(methods.get("cat")) == other
+
+
+def text_with(monkeypatch: pytest.MonkeyPatch, changed: object, line: str) -> None:
+    """Lets the text of a module end in one more line, as if its file had been edited."""
+    import inspect
+
+    read = inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda thing: read(thing) + (line if thing is changed else ""))
+
+
+def test_a_helper_from_another_file_of_the_methods_counts_and_their_base_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = code_digest(methods.get("ortho"))
+    with monkeypatch.context() as edit:
+        text_with(edit, base, "\nMORE = 1\n")
+        assert code_digest(methods.get("ortho")) == before
+    with monkeypatch.context() as edit:
+        text_with(edit, settings, "\nMORE = 1\n")
+        assert code_digest(methods.get("ortho")) != before
