@@ -22,7 +22,8 @@ from cat_bench.benchmark.text_to_image.sampling import sample
 from cat_bench.benchmark.text_to_image.training import train
 from cat_bench.methods.base import mse
 from cat_bench.methods.registry import methods
-from cat_bench.results.measures.formulas import clip_i, clip_i_left_out, concept_accuracy
+from cat_bench.results.measures.formulas import clip_i, clip_i_left_out
+from cat_bench.results.measures.recognition import recognise
 from cat_bench.tasks.concept import Concept
 from cat_bench.tasks.sequence import load_sequence
 
@@ -56,7 +57,7 @@ class Sitting:
 
     def accuracy(self, concept: Concept, features: NDArray[np.float32]) -> float:
         """Share of pictures nearest to the right concept's references."""
-        return float(np.mean(concept_accuracy(features, self.references, concept.id)))
+        return float(np.mean(recognise(features, self.references, concept.id).correct))
 
     def joint(self) -> dict[str, torch.Tensor]:
         """ΔW of one adapter trained on every concept's pictures at once."""

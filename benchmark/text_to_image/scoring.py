@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from cat_bench.benchmark.planning.keys import EMBEDDINGS, SCORES
 from cat_bench.benchmark.planning.plan import CellPlan, Item, Plan, StagePlan
 from cat_bench.benchmark.store.files import png, read_arrays, read_picture, write_arrays, write_bytes
 from cat_bench.benchmark.text_to_image.references import Arrays, named, prefix, read_references
-from cat_bench.results.measures.scores import SecondOpinion, score_base, score_real, score_stage
+from cat_bench.benchmark.text_to_image.strangers import strangers
+from cat_bench.results.measures.scores import Known, SecondOpinion, score_base, score_real, score_stage
 from cat_bench.results.records.long_table import write_scores
 
 
@@ -90,40 +92,29 @@ def score(plan: Plan, stage: StagePlan, folder: Path) -> None:
     """Write the stage's `scores.parquet` from embeddings alone. For stage 0: floor and ceiling rows."""
     embeddings, known = read_arrays(folder / EMBEDDINGS), read_references(plan)
     ids, strata = [concept.id for concept in plan.sequence.concepts], list(plan.sequence.preservation)
-    references, texts = {id: known[id] for id in ids}, named(known, "text", ids)
     drawn = [concept.id for concept in (*stage.earlier, stage.concept) if concept] or ids
     concepts, preservation = named(embeddings, "concept", drawn), named(embeddings, "preservation", strata)
-    extractor = plan.identity.extractors[CLIP].id
+    base = preservation
+    if stage.cell is not None:
+        base = named(read_arrays(plan.base.place / EMBEDDINGS), "preservation", strata)
     second = None
     if DINO in plan.identity.extractors:
         seen = named(embeddings, f"{prefix(DINO)}concept", drawn)
         second = SecondOpinion(plan.identity.extractors[DINO].id, named(known, DINO, ids), seen)
+    compared = Known({id: known[id] for id in ids}, strangers(plan, base), second)
+    texts, extractor, images = (
+        named(known, "text", ids),
+        plan.identity.extractors[CLIP].id,
+        plan.spec.preservation_images,
+    )
+    shared: dict[str, Any] = {"extractor": extractor, "preservation_images": images}
     if stage.cell is None:
         import pandas as pd
 
-        floor = score_base(
-            plan.sequence.id,
-            concepts=concepts,
-            references=references,
-            texts=texts,
-            preservation=preservation,
-            extractor=extractor,
-            preservation_images=plan.spec.preservation_images,
-            second=second,
-        )
-        ceiling = score_real(plan.sequence.id, references, tuple(strata), extractor=extractor, second=second)
+        floor = score_base(plan.sequence.id, concepts, compared, texts, preservation, **shared)
+        ceiling = score_real(plan.sequence.id, compared, tuple(strata), extractor=extractor)
         table = pd.concat([floor, ceiling], ignore_index=True)
     else:
-        table = score_stage(
-            {**stage.labels, "sequence": plan.sequence.id},
-            stage.number,
-            concepts=concepts,
-            references=references,
-            texts=texts,
-            preservation=preservation,
-            base_preservation=named(read_arrays(plan.base.place / EMBEDDINGS), "preservation", strata),
-            extractor=extractor,
-            preservation_images=plan.spec.preservation_images,
-            second=second,
-        )
+        labels = {**stage.labels, "sequence": plan.sequence.id}
+        table = score_stage(labels, stage.number, concepts, compared, texts, preservation, base, **shared)
     write_scores(table, folder / SCORES)

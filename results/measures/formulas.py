@@ -4,8 +4,6 @@ Every function takes arrays of shape (n, d), normalises rows itself, and compute
 differences (MMD of similar sets, cosines near one) vanish in float32.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 
@@ -43,37 +41,6 @@ def clip_t(generated: npt.ArrayLike, texts: npt.ArrayLike) -> Array:
     if images.shape != prompts.shape:
         raise ResultError(f"clip_t pairs images with prompts row by row, but got {images.shape} and {prompts.shape}")
     return np.asarray(np.einsum("nd,nd->n", images, prompts), dtype=np.float64)
-
-
-def centroid(references: npt.ArrayLike) -> Array:
-    """Direction of the mean of L2-normalised references (m, d): (d,), length one."""
-    return np.asarray(unit(unit(references).mean(axis=0, keepdims=True))[0], dtype=np.float64)
-
-
-def concept_accuracy(generated: npt.ArrayLike, references: Mapping[str, npt.ArrayLike], concept: str) -> Array:
-    """1.0 where the nearest reference centroid among all concepts is `concept`'s, else 0.0: (n,). Chance is 1/len.
-
-    references: every concept's (m, d). A tie counts as wrong, so that images that say nothing score nothing.
-    Raises ResultError if `concept` has no references.
-    """
-    if concept not in references:
-        raise ResultError(f"concept {concept!r} has no references; there are: {', '.join(references)}")
-    images = unit(generated)
-    others = [centroid(rows) for name, rows in references.items() if name != concept]
-    own = images @ centroid(references[concept])
-    best_other = (images @ np.stack(others, axis=1)).max(axis=1) if others else np.full(len(images), -np.inf)
-    return np.where(np.isfinite(own), (own > best_other).astype(np.float64), np.nan)
-
-
-def concept_accuracy_left_out(references: Mapping[str, npt.ArrayLike], concept: str) -> Array:
-    """The ceiling of `concept_accuracy`, (m,): each reference of `concept` judged by centroids without it."""
-    rows = unit(references[concept])
-    if len(rows) < 2:
-        return np.full(len(rows), np.nan)
-    others = [centroid(r) for name, r in references.items() if name != concept]
-    own = np.einsum("md,md->m", rows, unit(rows.sum(axis=0, keepdims=True) - rows))
-    best_other = (rows @ np.stack(others, axis=1)).max(axis=1) if others else np.full(len(rows), -np.inf)
-    return np.where(np.isfinite(own), (own > best_other).astype(np.float64), np.nan)
 
 
 def clip_i_left_out(references: npt.ArrayLike) -> Array:

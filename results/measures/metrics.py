@@ -112,12 +112,14 @@ _DECLARED = (
         title="Concept accuracy",
         direction="higher",
         range=(0.0, 1.0),
-        scale="share of images; chance is 1 / number of concepts",
-        formula="mean over generated images g of [argmax over concepts c of cos(f(g), centroid of c) = the prompted "
-        "concept]; centroid of c = normalised mean of its normalised references",
+        scale="share of images; who knows none of the concepts has about 0, not 1 / number of concepts",
+        formula="mean over generated images g of [argmax over concepts c and nobody of cos(f(g), centroid) = the "
+        "prompted concept]; centroid of c = normalised mean of its normalised references; of nobody: of the base "
+        "model's own pictures of the class, one for each class",
         source="defined by this project",
         trap="The centroids are those of all concepts of the sequence, also of those not learned yet. It tells a "
-        "forgotten concept from a neighbour's, but says nothing about how good the likeness is.",
+        "concept from a neighbour's and from nobody, but says little about how good the likeness is. The base model's "
+        "pictures differ from references by how they are drawn, too, so a good drawing of a stranger can be somebody.",
         unit="image",
         group="accuracy",
         kinds=_FOUR,

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from cat_bench.results.errors import ResultError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BASE = "base"  # rows of the untouched backbone, stage 0: the floor
 REAL = "real"  # rows of the references against each other: the ceiling
 SET = -1  # in `prompt` and `image`: the score belongs to the whole set of images
@@ -36,6 +36,8 @@ SCHEMA = pa.schema(
         pa.field("metric", pa.string(), nullable=False),
         pa.field("extractor", pa.string(), nullable=False),  # id of the model whose features were compared
         pa.field("value", pa.float64()),  # null only with a reason
+        pa.field("seen", pa.string()),  # by concept_accuracy: the concept that was recognised, or "nobody"
+        pa.field("margin", pa.float64()),  # by which it was, or was not, the concept asked for
         pa.field("n", pa.int32(), nullable=False),  # images (or pairs) the value stands for
         pa.field("reason", pa.string()),
     ]
@@ -76,7 +78,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     for column in COLUMNS:
         if column in _INTEGERS:
             table[column] = table[column].astype(np.int64)
-        elif column == "value":
+        elif column in ("value", "margin"):
             table[column] = table[column].astype(np.float64)
         else:  # object on every pandas, so that None stays None
             table[column] = table[column].astype(object).where(table[column].notna(), None)
@@ -85,11 +87,17 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def validate(table: pd.DataFrame, where: str = "the table") -> pd.DataFrame:
     """Returns the table typed, or raises ResultError: a column missing, a newer schema, a null without a reason."""
+    versions = table["schema_version"] if "schema_version" in table.columns else pd.Series([SCHEMA_VERSION])
+    if len(table) and int(versions.min()) < SCHEMA_VERSION:
+        raise ResultError(
+            f"{where} was scored by an earlier version of cat-bench (table schema {int(versions.min())}, this one has"
+            f" {SCHEMA_VERSION}): give the same `cat-bench run` again, which redoes what has changed since"
+        )
+    if len(table) and int(versions.max()) > SCHEMA_VERSION:
+        raise ResultError(f"{where} was written by a newer version of cat-bench: upgrade to read it")
     if absent := [c for c in COLUMNS if c not in table.columns]:
         raise ResultError(f"{where} lacks the columns {', '.join(absent)}: score the stage again")
     table = _typed(table)
-    if len(table) and int(table["schema_version"].max()) > SCHEMA_VERSION:
-        raise ResultError(f"{where} was written by a newer version of cat-bench: upgrade to read it")
     if bool((table["value"].isna() & table["reason"].isna()).any()):
         raise ResultError(f"{where} has null values without a reason: score the stage again")
     return table

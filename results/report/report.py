@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cat_bench.results.measures.available import drawn_metrics, metrics_of
 from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.pictures import grids, plots, tradeoffs
+from cat_bench.results.pictures.confusions import confusions
 from cat_bench.results.pictures.grids import Grid
 from cat_bench.results.pictures.style import Plot
 from cat_bench.results.records.cell import Cell
@@ -72,6 +73,7 @@ def all_plots(run: Run, summary: Summary) -> tuple[Plot, ...]:
     found = [
         *(plots.forgetting_curves(run, name) for name in drawn_metrics(run)),
         *(plots.heat_maps(run, name) for name in drawn_metrics(run)),
+        confusions(run),
         tradeoffs.plasticity_forgetting(run, summary),
         tradeoffs.preservation_fidelity(run, summary),
         tradeoffs.preservation_curves(run),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from cat_bench.results.measures.scores import SecondOpinion, score_base, score_real, score_stage
+from cat_bench.results.measures.scores import Known, SecondOpinion, score_base, score_real, score_stage
 from cat_bench.results.records.long_table import write_scores
 
 CONCEPTS = ("marivi", "tolbek", "sanora", "quenlo", "brisat")
@@ -63,10 +63,10 @@ class World:
         center = strength * self.center[concept] + (1 - strength) * self.base
         return near(center, PROMPTS * IMAGES, 0.6, "drawn", concept, *axes)
 
-    def looks(self, wanted: bool, generated: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
-        """Whose features these are; a second model that sees the same, if it is wanted."""
-        second = SecondOpinion("owner/dino", self.references, generated or {}) if wanted else None
-        return {"extractor": "eye", "second": second}
+    def known(self, dino: bool, generated: dict[str, np.ndarray] | None = None) -> Known:
+        """What pictures are compared with; a second model sees the same, if it is wanted."""
+        second = SecondOpinion("owner/dino", self.references, generated or {}) if dino else None
+        return Known(self.references, {c: near(self.base, 4, 0.3, "stranger") for c in self.concepts}, second)
 
     def adapted(self, loss: float, *axes: object) -> dict[str, np.ndarray]:
         return {s: x + near(np.zeros(WIDTH), KEPT, 4 * loss, "adapted", s, *axes) for s, x in self.kept.items()}
@@ -87,8 +87,8 @@ def write_stage(
     place.mkdir(parents=True)
     generated = {c: world.drawn(c, strength[c], *axes) for c in order[:t]}
     kept = world.adapted(loss * t, *axes)
-    looks = world.looks(dino, generated)
-    table = score_stage(cell, t, generated, world.references, world.texts, kept, world.kept, **looks)
+    known = world.known(dino, generated)
+    table = score_stage(cell, t, generated, known, world.texts, kept, world.kept, extractor="eye")
     write_scores(table, place / "scores.parquet")
     for k, concept in enumerate(order[:t] if pictures else ()):
         hue = world.concepts.index(concept) / len(world.concepts)
@@ -116,8 +116,8 @@ def write_run(
     provenance = {"spec_hash": "0" * 64, "versions": {"torch": "2.14.1"}, "git": {"commit": "abc123", "dirty": False}}
     write_json(folder / "run.json", {"spec": spec, **provenance, "device": "cpu", "started": "2026-01-02T03:04:05Z"})
     floor = {c: world.drawn(c, 0.0, "base") for c in concepts}
-    base = score_base("faces5", floor, world.references, world.texts, world.kept, **world.looks(dino, floor))
-    real = score_real("faces5", world.references, STRATA, **world.looks(dino))
+    base = score_base("faces5", floor, world.known(dino, floor), world.texts, world.kept, extractor="eye")
+    real = score_real("faces5", world.known(dino), STRATA, extractor="eye")
     (folder / "base").mkdir(parents=True)
     write_scores(pd.concat([base, real]), folder / "base" / "scores.parquet")
     write_json(folder / "base" / "stage.json", {"stage": 0, "seconds": {"sample": 21.0, "score": 1.0}})

@@ -38,26 +38,6 @@ def test_clip_t_pairs_rows(sets: tuple[np.ndarray, np.ndarray]) -> None:
         formulas.clip_t(x, t[:3])
 
 
-def test_concept_accuracy_by_hand() -> None:
-    references = {"a": np.array([[1.0, 0.1], [1.0, -0.1]]), "b": np.array([[0.0, 2.0]])}
-    images = np.array([[5.0, 1.0], [1.0, 5.0], [1.0, 1.0]])  # a's, b's, and one in the middle: a tie is wrong
-    assert formulas.concept_accuracy(images, references, "a").tolist() == [1.0, 0.0, 0.0]
-    assert formulas.concept_accuracy(images, references, "b").tolist() == [0.0, 1.0, 0.0]
-    with pytest.raises(ResultError, match="no references"):
-        formulas.concept_accuracy(images, references, "c")
-
-
-def test_concept_accuracy_left_out_against_loops() -> None:
-    draw = np.random.default_rng(1)
-    references = {c: draw.normal(size=(6, 8)) + draw.normal(size=8) for c in "abc"}
-    for name, rows in references.items():
-        loops = [
-            formulas.concept_accuracy(rows[i : i + 1], {**references, name: np.delete(formulas.unit(rows), i, 0)}, name)
-            for i in range(6)
-        ]
-        np.testing.assert_array_equal(formulas.concept_accuracy_left_out(references, name), np.concatenate(loops))
-
-
 def test_mmd_against_scipy_distances(sets: tuple[np.ndarray, np.ndarray]) -> None:
     x, y = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in sets)
     kernel = [np.exp(-(d**2) / 200.0).mean() for d in (pdist(x), pdist(y), cdist(x, y))]
@@ -95,9 +75,5 @@ def test_diversity_ends_and_entropy(sets: tuple[np.ndarray, np.ndarray]) -> None
 def test_what_cannot_be_embedded_is_nan_not_an_error() -> None:
     x = np.array([[1.0, 0.0], [np.nan, 1.0], [0.0, 0.0]])
     assert np.isnan(formulas.clip_i(x, [[1.0, 0.0]])).tolist() == [False, True, True]
-    assert np.isnan(formulas.concept_accuracy(x, {"a": [[1.0, 0.0]], "b": [[0.0, 1.0]]}, "a")).tolist()[1:] == [
-        True,
-        True,
-    ]
     with pytest.raises(ResultError, match="shape"):
         formulas.unit(np.ones(3))

@@ -24,7 +24,15 @@ def test_everything_is_there(report: ReportPaths) -> None:
     names = {str(path.relative_to(report.folder)) for path in report.folder.rglob("*") if path.is_file()}
     assert {"report.html", "scores.parquet", "scores.csv", "stages.csv"} <= names
     assert {"summary.csv", "summary.md", "summary.tex", "R-clip_i.csv", "R-mmd.csv"} <= names
-    for plot in ("curves-clip_i", "heatmap-concept_accuracy", "plasticity-forgetting", "kps-fidelity", "kps", "cost"):
+    for plot in (
+        "curves-clip_i",
+        "heatmap-concept_accuracy",
+        "plasticity-forgetting",
+        "kps-fidelity",
+        "kps",
+        "cost",
+        "confusion",
+    ):
         assert {f"plots/{plot}.svg", f"plots/{plot}.png"} <= names
     assert {"grids/grid-comparison.png", "grids/grid-lora.png", "grids/grid-cat.png"} <= names
 

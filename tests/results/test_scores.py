@@ -1,6 +1,7 @@
 """Rows of the long table: what is in them, nulls with reasons, reading back what was written."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from cat_bench.results.errors import ResultError
 from cat_bench.results.measures import formulas, scores
 from cat_bench.results.measures.metrics import METRICS, metric
-from cat_bench.results.measures.scores import SecondOpinion
+from cat_bench.results.measures.recognition import NOBODY, recognise
+from cat_bench.results.measures.scores import Known, SecondOpinion
 from cat_bench.results.records.long_table import COLUMNS, frame, read_scores, validate, write_scores
 
 score_stage, score_base, score_real = (
@@ -28,6 +30,8 @@ SECOND = SecondOpinion(
     {c: draw.normal(size=(4, 5)) for c in "ab"},
     {c: draw.normal(size=(len(x), 5)) for c, x in GENERATED.items()},
 )
+STRANGERS = {c: draw.normal(size=(2, 8)) for c in "ab"}
+KNOWN = Known(REFERENCES, STRANGERS)
 KEPT = {name: x + 0.2 * draw.normal(size=x.shape) for name, x in BASE.items()}
 
 
@@ -36,7 +40,7 @@ def select(table: pd.DataFrame, name: str, concept: str) -> pd.DataFrame:
 
 
 def test_a_stage_has_every_metric_with_prompt_and_image() -> None:
-    table = score_stage(CELL, 1, GENERATED, REFERENCES, TEXTS, KEPT, BASE, preservation_images=2)
+    table = score_stage(CELL, 1, GENERATED, KNOWN, TEXTS, KEPT, BASE, preservation_images=2)
     assert tuple(table.columns) == COLUMNS
     assert set(table["metric"]) == {m.id for m in METRICS.values() if not m.optional}
     assert set(table["extractor"]) == {"eye"}
@@ -54,8 +58,24 @@ def test_a_stage_has_every_metric_with_prompt_and_image() -> None:
     assert row["prompt"] == -1
 
 
+def test_rows_of_accuracy_keep_who_was_seen_and_by_what_margin() -> None:
+    table = score_stage(CELL, 1, GENERATED, KNOWN, TEXTS, KEPT, BASE)
+    rows, found = select(table, "concept_accuracy", "a"), recognise(GENERATED["a"], REFERENCES, "a", STRANGERS)
+    assert rows["seen"].tolist() == found.seen.tolist() and NOBODY in set(rows["seen"])
+    np.testing.assert_array_equal(rows["margin"], found.margin)
+    others = table[table["metric"] != "concept_accuracy"]
+    assert others["seen"].isna().all() and others["margin"].isna().all()
+
+
+def test_where_no_prompt_names_the_class_nobody_is_unknown_and_accuracy_null() -> None:
+    unnamed = replace(KNOWN, strangers={"a": np.empty((0, 8)), "b": STRANGERS["b"]})
+    for table in (score_stage(CELL, 1, GENERATED, unnamed, TEXTS, {}, {}), score_real("s", unnamed)):
+        rows = select(table, "concept_accuracy", "a")
+        assert rows["value"].isna().all() and rows["reason"].str.contains("nobody has no centroid").all()
+
+
 def test_floor_compares_different_prompts_only() -> None:
-    table = score_base("s", GENERATED, REFERENCES, TEXTS, BASE, preservation_images=2)
+    table = score_base("s", GENERATED, KNOWN, TEXTS, BASE, preservation_images=2)
     x = formulas.unit(BASE["class"])
     pairs = [(1 + x[i] @ x[j]) / 2 for i in (0, 1) for j in (2, 3)]
     row = select(table, "kps", "class").iloc[0]
@@ -66,20 +86,20 @@ def test_floor_compares_different_prompts_only() -> None:
 
 
 def test_ceiling_leaves_each_image_out_and_says_what_it_cannot_know() -> None:
-    table = score_real("s", REFERENCES, ("class",))
+    table = score_real("s", KNOWN, ("class",))
     np.testing.assert_allclose(select(table, "clip_i", "a")["value"], formulas.clip_i_left_out(REFERENCES["a"]))
     text = select(table, "clip_t", "a").iloc[0]
     assert pd.isna(text["value"])
     assert "evaluation prompts" in text["reason"]
     assert select(table, "kps", "all").iloc[0]["value"] == 1.0
-    captioned = score_real("s", REFERENCES, reference_texts={c: x + 1 for c, x in REFERENCES.items()})
+    captioned = score_real("s", KNOWN, reference_texts={c: x + 1 for c, x in REFERENCES.items()})
     assert captioned["value"].notna().all()
 
 
 def test_nulls_have_reasons() -> None:
     broken = GENERATED["a"].copy()
     broken[0] = np.nan
-    table = score_stage(CELL, 1, {"a": broken, "b": np.empty((0, 8))}, REFERENCES, TEXTS, {}, {})
+    table = score_stage(CELL, 1, {"a": broken, "b": np.empty((0, 8))}, KNOWN, TEXTS, {}, {})
     nulls = table[table["value"].isna()]
     assert nulls["reason"].notna().all()
     assert table[table["value"].notna()]["reason"].isna().all()
@@ -88,30 +108,31 @@ def test_nulls_have_reasons() -> None:
 
 
 def test_one_reference_is_enough_for_all_but_sets() -> None:
-    table = score_stage(CELL, 1, GENERATED, {**REFERENCES, "a": REFERENCES["a"][:1]}, TEXTS, KEPT, BASE)
+    few = replace(KNOWN, references={**REFERENCES, "a": REFERENCES["a"][:1]})
+    table = score_stage(CELL, 1, GENERATED, few, TEXTS, KEPT, BASE)
     assert select(table, "clip_i", "a")["value"].notna().all()
     (row,) = select(table, "mmd", "a").to_dict("records")
     assert pd.isna(row["value"]) and row["reason"] == "needs two images and two references or more"
-    alone = score_real("s", {"a": REFERENCES["a"][:1], "b": REFERENCES["b"]})
+    alone = score_real("s", few)
     assert set(select(alone, "clip_i", "a")["reason"]) == {"needs two references or more"}
 
 
 def test_a_second_opinion_adds_its_own_rows_and_changes_no_other() -> None:
     def halves(score: Callable[..., pd.DataFrame], *arguments: object) -> pd.DataFrame:
-        with_it = score(*arguments, second=SECOND)
+        with_it = score(*(replace(a, second=SECOND) if a is KNOWN else a for a in arguments))
         rest = with_it[with_it["metric"] != "dino_i"].reset_index(drop=True)
         pd.testing.assert_frame_equal(rest, score(*arguments))
         rows = with_it[with_it["metric"] == "dino_i"]
         assert set(rows["extractor"]) == {"owner/dino"}
         return rows
 
-    stage = halves(score_stage, CELL, 1, GENERATED, REFERENCES, TEXTS, KEPT, BASE)
+    stage = halves(score_stage, CELL, 1, GENERATED, KNOWN, TEXTS, KEPT, BASE)
     pairs = formulas.unit(SECOND.concepts["a"]) @ formulas.unit(SECOND.references["a"]).T
     np.testing.assert_allclose(stage["value"], pairs.mean(axis=1))
     assert stage["prompt"].tolist() == [0, 0, 1, 1, 2, 2] and stage["image"].tolist() == [0, 1, 0, 1, 0, 1]
-    floor = halves(score_base, "s", GENERATED, REFERENCES, TEXTS, BASE)
+    floor = halves(score_base, "s", GENERATED, KNOWN, TEXTS, BASE)
     assert floor["value"].tolist() == stage["value"].tolist()
-    ceiling = halves(score_real, "s", REFERENCES)
+    ceiling = halves(score_real, "s", KNOWN)
     own = formulas.unit(SECOND.references["b"]) @ formulas.unit(SECOND.references["b"]).T
     expected = (own.sum(axis=1) - 1) / 3  # each reference is compared with the three others
     np.testing.assert_allclose(select(ceiling, "dino_i", "b")["value"], expected)
@@ -119,10 +140,11 @@ def test_a_second_opinion_adds_its_own_rows_and_changes_no_other() -> None:
 
 def test_a_second_opinion_has_its_nulls_too() -> None:
     empty = SecondOpinion("owner/dino", SECOND.references, {"a": np.empty((0, 5))})
-    none = score_stage(CELL, 1, {"a": np.empty((0, 8))}, REFERENCES, TEXTS, {}, {}, second=empty)
+    blind = replace(KNOWN, second=empty)
+    none = score_stage(CELL, 1, {"a": np.empty((0, 8))}, blind, TEXTS, {}, {})
     assert select(none, "dino_i", "a")[["reason", "extractor"]].to_numpy().tolist() == [["no images", "owner/dino"]]
     with pytest.raises(ResultError, match="6 images, of which owner/dino saw 0"):
-        score_stage(CELL, 1, GENERATED, REFERENCES, TEXTS, {}, {}, second=empty)
+        score_stage(CELL, 1, GENERATED, blind, TEXTS, {}, {})
 
 
 @pytest.mark.parametrize(
@@ -135,13 +157,13 @@ def test_a_second_opinion_has_its_nulls_too() -> None:
     ],
 )
 def test_misfits_are_said(changes: dict[str, object], says: str) -> None:
-    arguments = {"concepts": GENERATED, "references": REFERENCES, "texts": TEXTS, "preservation": KEPT}
+    arguments = {"concepts": GENERATED, "known": KNOWN, "texts": TEXTS, "preservation": KEPT}
     with pytest.raises(ResultError, match=says):
         score_stage(CELL, 1, **{**arguments, "base_preservation": BASE, **changes})
 
 
 def test_written_tables_come_back_and_repeat_themselves(tmp_path: Path) -> None:
-    table = pd.concat([score_stage(CELL, 1, GENERATED, REFERENCES, TEXTS, KEPT, BASE), score_real("s", REFERENCES)])
+    table = pd.concat([score_stage(CELL, 1, GENERATED, KNOWN, TEXTS, KEPT, BASE), score_real("s", KNOWN)])
     write_scores(table, tmp_path / "a.parquet")
     write_scores(table, tmp_path / "b.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
@@ -153,9 +175,11 @@ def test_damaged_and_foreign_tables_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"not parquet")
     with pytest.raises(ResultError, match=r"bad\.parquet cannot be read"):
         read_scores(tmp_path / "bad.parquet")
-    table = score_real("s", REFERENCES)
+    table = score_real("s", KNOWN)
     with pytest.raises(ResultError, match="newer version"):
         validate(table.assign(schema_version=99))
+    with pytest.raises(ResultError, match=r"earlier version of cat-bench .* give the same `cat-bench run` again"):
+        validate(table.drop(columns=["seen", "margin"]).assign(schema_version=1))
     for column in ("value", "extractor"):
         with pytest.raises(ResultError, match=f"lacks the columns {column}: score the stage again"):
             validate(table.drop(columns=column))

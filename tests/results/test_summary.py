@@ -105,8 +105,8 @@ def test_no_run_and_nothing_scored_are_one_line_errors(tmp_path: Path) -> None:
 def test_a_run_scored_by_an_earlier_program_says_what_its_tables_lack(small_run: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(small_run, tmp_path / "run"))
     for path in folder.rglob("scores.parquet"):
-        pd.read_parquet(path).drop(columns="extractor").to_parquet(path)
-    with pytest.raises(ResultError, match=r"lacks the columns extractor: score the stage again"):
+        pd.read_parquet(path).drop(columns="seen").assign(schema_version=1).to_parquet(path)
+    with pytest.raises(ResultError, match=r"scored by an earlier version of cat-bench \(table schema 1"):
         Run.open(folder)
 
 

@@ -1,0 +1,111 @@
+"""Rows of the long table about concepts: generated images, or the references themselves, against the references."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cat_bench.results.errors import ResultError
+from cat_bench.results.measures import formulas
+from cat_bench.results.measures.recognition import Recognition, Strangers, recognise, recognise_left_out
+
+Embeddings = Mapping[str, npt.ArrayLike]
+Block = dict[str, Any]  # columns of the long table to a scalar or an array
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """DINO's embeddings of the same pictures, for `dino_i`: concepts and references as in `score_stage`.
+
+    extractor: id of the model that made them. concepts: none for the ceiling, which needs the references alone.
+    """
+
+    extractor: str
+    references: Embeddings
+    concepts: Embeddings = field(default_factory=dict)
+
+    @property
+    def columns(self) -> Block:
+        """What tells its rows from the first model's."""
+        return {"metric": "dino_i", "extractor": self.extractor}
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a run's images are compared with.
+
+    references: (m, d) held-out pictures of every concept of the sequence. strangers: (m, d) by concept, the base
+    model's own pictures of its class. second: another model's view of the same pictures; None: there is none.
+    """
+
+    references: Embeddings
+    strangers: Strangers
+    second: SecondOpinion | None = None
+
+
+def concept_blocks(concept: str, x: npt.ArrayLike, texts: Embeddings, known: Known) -> list[Block]:
+    """A concept's generated images x (prompts x images, d) against its references and the texts of its prompts."""
+    second, references = known.second, known.references
+    if concept not in references or concept not in texts:
+        raise ResultError(f"concept {concept!r} has images but no references or no prompt texts: embed them first")
+    images, prompts = np.asarray(x, dtype=np.float64), np.asarray(texts[concept], dtype=np.float64)
+    size = len(images)
+    if size == 0:
+        metrics = ("clip_i", "clip_t", "concept_accuracy", "mmd", "diversity")
+        which = [{"metric": m} for m in metrics] + ([second.columns] if second is not None else [])
+        return [{"concept": concept, "value": None, "n": 0, "reason": "no images"} | w for w in which]
+    if len(prompts) == 0 or size % len(prompts):
+        raise ResultError(
+            f"concept {concept!r} has {size} images for {len(prompts)} prompts: not the same for each prompt"
+        )
+    each = size // len(prompts)
+    image = {"concept": concept, "prompt": np.arange(size) // each, "image": np.arange(size) % each}
+    image["reason"] = "the image's embedding is not finite"
+    scores = {
+        "clip_i": formulas.clip_i(images, references[concept]),
+        "clip_t": formulas.clip_t(images, np.repeat(prompts, each, axis=0)),
+    }
+    blocks: list[Block] = [{**image, "metric": metric, "value": value} for metric, value in scores.items()]
+    blocks.append(image | _accuracy(recognise(images, references, concept, known.strangers), concept, known))
+    if second is not None:
+        seen = formulas.clip_i(second.concepts[concept], second.references[concept])
+        if len(seen) != size:
+            raise ResultError(f"concept {concept!r} has {size} images, of which {second.extractor} saw {len(seen)}")
+        blocks.append({**image, **second.columns, "value": seen})
+    distance = formulas.mmd(images, references[concept])
+    few = "needs two images and two references or more" if min(size, len(np.asarray(references[concept]))) < 2 else None
+    blocks.append({"concept": concept, "metric": "mmd", "value": distance, "n": size, "reason": few})
+    blocks.append({"concept": concept, "metric": "diversity", "value": formulas.diversity(images), "n": size})
+    return blocks
+
+
+def ceiling_blocks(concept: str, texts: Embeddings, known: Known) -> list[Block]:
+    """A concept's references, each scored against those that are left when it is taken out."""
+    rows, second = formulas.unit(known.references[concept]), known.second
+    size, few = len(rows), "needs two references or more"
+    image = {"concept": concept, "prompt": 0, "image": np.arange(size), "reason": few}
+    blocks: list[Block] = [{**image, "metric": "clip_i", "value": formulas.clip_i_left_out(rows)}]
+    if second is not None:
+        blocks.append({**image, **second.columns, "value": formulas.clip_i_left_out(second.references[concept])})
+    blocks.append(image | _accuracy(recognise_left_out(known.references, concept, known.strangers), concept, known))
+    if concept in texts:
+        blocks.append({**image, "metric": "clip_t", "value": formulas.clip_t(rows, texts[concept])})
+    else:
+        reason = "the references were not drawn from the evaluation prompts"
+        blocks.append({"concept": concept, "metric": "clip_t", "value": None, "n": size, "reason": reason})
+    halves = formulas.mmd(rows[::2], rows[1::2])  # even against odd: the noise that is left when nothing differs
+    reason = "needs four references or more"
+    blocks.append({"concept": concept, "metric": "mmd", "value": halves, "n": size, "reason": reason})
+    blocks.append({"concept": concept, "metric": "diversity", "value": formulas.diversity(rows), "n": size})
+    return blocks
+
+
+def _accuracy(found: Recognition, concept: str, known: Known) -> Block:
+    """Rows of `concept_accuracy`: null where the class has no strangers, so that everybody would be somebody."""
+    block: Block = {"metric": "concept_accuracy"}
+    if not len(np.asarray(known.strangers.get(concept, ()))):
+        reason = "no preservation prompt of the stratum `class` names the concept's class, so nobody has no centroid"
+        return block | {"value": np.full(len(found.correct), np.nan), "reason": reason}
+    return block | {"value": found.correct, "seen": found.seen, "margin": found.margin}

@@ -1,0 +1,77 @@
+"""Who is on a picture: one of the sequence's concepts, or nobody. Pure functions of embeddings, as in `formulas`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cat_bench.results.errors import ResultError
+from cat_bench.results.measures.formulas import Array, unit
+
+NOBODY = "nobody"
+Strangers = Mapping[str, npt.ArrayLike]  # by concept: (m, d) the base model's own pictures of its class
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was seen on n pictures of which one concept was asked for.
+
+    correct: (n,) 1.0 where it was seen, else 0.0; NaN for an embedding that is not finite. seen: (n,) the concept with
+    the nearest centroid, or "nobody"; None where `correct` is NaN. margin: (n,) cosine to the centroid asked for less
+    that to the nearest other answer's; NaN where there is no other.
+    """
+
+    correct: Array
+    seen: npt.NDArray[np.object_]
+    margin: Array
+
+
+def centroid(references: npt.ArrayLike) -> Array:
+    """Direction of the mean of L2-normalised references (m, d): (d,), length one. What is not finite is left out."""
+    rows = unit(references)
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if not len(rows):
+        return np.full(rows.shape[1], np.nan)
+    return np.asarray(unit(rows.mean(axis=0, keepdims=True))[0], dtype=np.float64)
+
+
+def recognise(
+    generated: npt.ArrayLike, references: Mapping[str, npt.ArrayLike], concept: str, strangers: Strangers | None = None
+) -> Recognition:
+    """Nearest among the centroids of all concepts' references (m, d) and, as "nobody", of the strangers of each class.
+
+    generated: (n, d) of pictures of `concept`. Without strangers the question is closed: everybody is somebody. A tie
+    is not `correct`, so that images that say nothing score nothing. Raises ResultError if `concept` has no references.
+    """
+    if concept not in references:
+        raise ResultError(f"concept {concept!r} has no references; there are: {', '.join(references)}")
+    images = unit(generated)
+    return _judged(images, images @ centroid(references[concept]), references, concept, strangers or {})
+
+
+def recognise_left_out(
+    references: Mapping[str, npt.ArrayLike], concept: str, strangers: Strangers | None = None
+) -> Recognition:
+    """The ceiling: each reference (m, d) of `concept` judged by a centroid without it; all NaN if m < 2."""
+    rows = unit(references[concept])
+    own = np.einsum("md,md->m", rows, unit(rows.sum(axis=0, keepdims=True) - rows)) if len(rows) > 1 else np.nan
+    return _judged(rows, np.full(len(rows), own), references, concept, strangers or {})
+
+
+def _judged(
+    images: Array, own: Array, references: Mapping[str, npt.ArrayLike], concept: str, strangers: Strangers
+) -> Recognition:
+    """own: (n,) cosine to the centroid of the concept asked for."""
+    others = [(name, centroid(rows)) for name, rows in references.items() if name != concept]
+    others += [(NOBODY, centroid(rows)) for rows in strangers.values() if len(np.asarray(rows))]
+    others = [(name, direction) for name, direction in others if np.isfinite(direction).all()]
+    finite = np.isfinite(own)
+    if not others:
+        seen = np.where(finite, np.array(concept, dtype=object), None)
+        return Recognition(np.where(finite, 1.0, np.nan), seen, np.full(len(own), np.nan))
+    cosines = images @ np.stack([direction for _, direction in others], axis=1)  # (n, answers)
+    margin = own - cosines.max(axis=1)
+    names = np.array([name for name, _ in others], dtype=object)[np.argmax(cosines, axis=1)]
+    seen = np.where(finite, np.where(margin > 0, np.array(concept, dtype=object), names), None)
+    return Recognition(np.where(finite, (margin > 0).astype(np.float64), np.nan), seen, margin)
