@@ -72,13 +72,16 @@ def _or_why(value: float, subject: Subject, name: str) -> Outcome:
 
 def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
     kind, measured = KINDS[kind_id], metric(name)
+    if kind.compute is None:
+        return _retention(name, group)
+    of_square = kind.compute
 
     def compute(subject: Subject) -> Outcome:
         R = subject.matrix(name).to_numpy()
         if subject.role == "method":
             if len(R) < 2:
                 return NAN, "no stage was finished"
-            value = kind.compute(R[1:])
+            value = of_square(R[1:])
             if len(R) == 2 and not kind.still and not math.isfinite(value):
                 return NAN, "needs two concepts or more"
         elif kind.still:
@@ -99,6 +102,27 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
         compute=compute,
         digits=measured.digits,
     )
+
+
+def _retention(name: str, group: str) -> Figure:
+    kind, measured = KINDS["retention"], metric(name)
+    least = measured.least or 0.0
+
+    def compute(subject: Subject) -> Outcome:
+        if subject.role != "method":
+            return NAN, "nothing is learned"
+        R = subject.matrix(name).to_numpy()
+        if len(R) < 3:
+            return NAN, "needs two concepts or more" if len(R) == 2 else "no stage was finished"
+        if never := matrices.never_learned(R[1:], R[0], least):
+            rises = {subject.concepts[k]: f"{R[k + 1, k] - R[0, k]:+.3f}".replace("-", "−") for k in never}
+            named = ", ".join(f"{concept} by {rise}" for concept, rise in rises.items())
+            return NAN, f"never learned (a rise above {least:g} is needed): {named}"
+        return _or_why(matrices.retention(R[1:], R[0], least), subject, name)
+
+    formula = f"{kind.formula}, R of {name}; null where a denominator is at most {least:g}"
+    title = f"{measured.title}: {kind.title}"
+    return Figure(f"{name}_retention", title, kind.short, group, kind.direction, formula, kind.source, compute)
 
 
 def _fwt(name: str, group: str) -> Figure:

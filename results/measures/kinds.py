@@ -15,7 +15,7 @@ class Kind:
     title: str
     short: str
     direction: Direction
-    compute: Callable[[Array], float]
+    compute: Callable[[Array], float] | None  # of R[1..T]; None: it needs R[0] as well, see `figures`
     formula: str
     source: str
     still: bool = False
@@ -38,6 +38,14 @@ KINDS: dict[str, Kind] = {
         matrices.forgetting,
         "1/(T−1) Σ_{k<T} (max_{k≤t<T} R[t,k] − R[T,k])",
         "Chaudhry et al. 2018 (arXiv 1801.10112)",
+    ),
+    "retention": Kind(
+        "retention",
+        "retention",
+        "higher",
+        None,
+        "1/(T−1) Σ_{k<T} (R[T,k] − R[0,k]) / (R[k,k] − R[0,k])",
+        "defined by this project",
     ),
     "bwt": Kind("backward transfer", "BWT", "higher", matrices.bwt, _RISE, LOPEZ),
     "forgetting_continual_lora": Kind(

@@ -55,6 +55,28 @@ def forgetting(R: npt.ArrayLike) -> float:
     return _mean([m[k : T - 1, k].max() - m[-1, k] for k in range(T - 1)])
 
 
+def retention(R: npt.ArrayLike, base: npt.ArrayLike, least: float) -> float:
+    """1/(T-1) sum over k<T of (R[T, k] - R[0, k]) / (R[k, k] - R[0, k]): what is left of what was learned; 1 is all.
+
+    base = R[0] of shape (T,). NaN where a concept was never learned (see `never_learned`), and for a single concept.
+    """
+    m, floor = _square(R), np.asarray(base, dtype=np.float64)
+    if never_learned(m, floor, least):
+        return float("nan")
+    return _mean((m[-1] - floor)[:-1] / (np.diag(m) - floor)[:-1])
+
+
+def never_learned(R: npt.ArrayLike, base: npt.ArrayLike, least: float) -> list[int]:
+    """The k < T (from 0) whose rise R[k, k] - R[0, k] is at most `least`, the smallest difference that means something.
+
+    Up to rounding: a rise of 0.7 is not more than 0.7, whatever the two numbers' last bits say.
+    """
+    m, floor = _square(R), np.asarray(base, dtype=np.float64)
+    if floor.shape != (len(m),):
+        raise ResultError(f"retention needs one base score a concept: {len(m)}, got the shape {floor.shape}")
+    return [int(k) for k in np.flatnonzero(np.diag(m)[:-1] - floor[:-1] <= least + 1e-9)]
+
+
 def bwt(R: npt.ArrayLike) -> float:
     """Backward transfer: 1/(T-1) sum over k<T of (R[T, k] - R[k, k]). Lopez-Paz and Ranzato 2017 (arXiv 1706.08840)."""
     m = _square(R)

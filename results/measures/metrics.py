@@ -11,14 +11,15 @@ from cat_bench.results.errors import ResultError
 
 Direction = Literal["higher", "lower"]
 ARROW: dict[str, str] = {"higher": "↑", "lower": "↓"}
-_FOUR = ("average", "plasticity", "forgetting", "bwt")
+_ALL = ("average", "plasticity", "forgetting", "retention", "bwt")
 
 
 @dataclass(frozen=True)
 class Metric:
     """One declared metric.
 
-    range: least and greatest possible value (None: unbounded). unit: what one row of the long table is. of: whether
+    range: least and greatest possible value (None: unbounded). least: the smallest difference that means something; a
+    concept that rose by no more was not learned. unit: what one row of the long table is. of: whether
     rows belong to concepts or to preservation strata. digits: decimals in tables. trap: how the number misleads.
 
     Its figures follow from: group, the table they stand in; kinds, the ways R[t, k] is summed up (see `kinds`);
@@ -37,6 +38,7 @@ class Metric:
     unit: Literal["image", "set"]
     group: str
     kinds: tuple[str, ...] = ()
+    least: float | None = None
     contested: bool = False
     drawn: bool = False
     optional: bool = False
@@ -69,7 +71,8 @@ _DECLARED = (
         "class are alike already: read it between the floor and the ceiling row.",
         unit="image",
         group="fidelity",
-        kinds=_FOUR,
+        kinds=_ALL,
+        least=0.02,
         contested=True,
         drawn=True,
     ),
@@ -87,7 +90,8 @@ _DECLARED = (
         "than CLIP's, so neither number says anything about the other: read it between its own floor and ceiling.",
         unit="image",
         group="fidelity_dino",
-        kinds=_FOUR,
+        kinds=_ALL,
+        least=0.02,
         contested=True,
         drawn=True,
         optional=True,
@@ -122,7 +126,8 @@ _DECLARED = (
         "pictures differ from references by how they are drawn, too, so a good drawing of a stranger can be somebody.",
         unit="image",
         group="accuracy",
-        kinds=_FOUR,
+        kinds=_ALL,
+        least=0.1,
         contested=True,
         drawn=True,
     ),

@@ -33,6 +33,20 @@ def test_by_hand() -> None:
     assert m.f_mmd(R) == m.bwt(R)
 
 
+def test_retention_by_hand() -> None:
+    """0.3 of the rise of 0.9, and 0.3 of the rise of 0.7, are left; the last concept's own rise does not count."""
+    R = np.array([[0.9, np.nan, np.nan], [0.5, 0.8, np.nan], [0.3, 0.4, 0.2]])
+    base = np.array([0.0, 0.1, 0.2])
+    assert m.retention(R, base, 0.1) == pytest.approx((0.3 / 0.9 + 0.3 / 0.7) / 2)
+    assert m.never_learned(R, base, 0.1) == []
+    assert m.never_learned(R, base, 0.7) == [1]
+    assert np.isnan(m.retention(R, base, 0.7))
+    assert m.retention(np.eye(2) + np.tri(2, k=-1), [0.0, 0.0], 0.1) == 1.0  # nothing was lost
+    assert np.isnan(m.retention([[0.5]], [0.0], 0.1))
+    with pytest.raises(ResultError, match="one base score a concept"):
+        m.retention(R, [0.0], 0.1)
+
+
 @pytest.mark.parametrize("T", [2, 5, 10])
 def test_against_loops(T: int) -> None:
     R = np.random.default_rng(T).random((T, T))

@@ -27,6 +27,12 @@ def test_every_kind_and_column_is_explained() -> None:
     assert [column for column in COLUMNS if f"`{column}`" not in PAGE] == []
 
 
+def test_smallest_meaningful_differences_are_the_declared_ones() -> None:
+    for metric in METRICS.values():
+        if metric.least is not None:
+            assert f"`{metric.id}` {metric.least:g}" in PAGE
+
+
 def test_formulas_of_the_kinds_are_the_declared_ones() -> None:
-    for name in ("average", "plasticity", "forgetting", "bwt", "a_mmd", "f_mmd"):
+    for name in ("average", "plasticity", "forgetting", "retention", "bwt", "a_mmd", "f_mmd"):
         assert f"| `{name}` | {KINDS[name].formula} |" in PAGE

@@ -44,6 +44,23 @@ def test_summary_equals_the_definitions_cell_by_cell(small_run: Path) -> None:
     assert row.values["bytes_carried"].mean == pytest.approx(3.0)
 
 
+def test_retention_is_null_with_the_concepts_that_were_never_learned(small_run: Path, tmp_path: Path) -> None:
+    row = next(r for r in summarise(Run.open(small_run)).rows if r.name == "lora")
+    assert 0 < (row.values["clip_i_retention"].mean or 0) < 1
+    folder = Path(shutil.copytree(small_run, tmp_path / "run"))
+    for path in folder.glob("lora/*/*-tolbek/scores.parquet"):
+        table = pd.read_parquet(path)
+        table.loc[(table["metric"] == "clip_i") & (table["concept"] == "tolbek"), "value"] = -0.5
+        table.to_parquet(path)
+    changed = next(r for r in summarise(Run.open(folder)).rows if r.name == "lora").values
+    assert changed["clip_i_retention"].mean is None
+    assert str(changed["clip_i_retention"].reason).startswith(
+        "never learned (a rise above 0.02 is needed): tolbek by −"
+    )
+    assert changed["concept_accuracy_retention"] == row.values["concept_accuracy_retention"]
+    assert row.values["concept_accuracy_retention"].n + row.values["clip_i_retention"].n > 0
+
+
 def test_floor_and_ceiling_are_in_every_table(small_run: Path) -> None:
     summary = summarise(Run.open(small_run))
     for table in (headline(summary), *group_tables(summary)):
@@ -150,7 +167,7 @@ def test_an_optional_metric_has_all_figures_of_its_like_in_a_run_that_has_it_and
     assert not [f.id for f in without.figures if "dino" in f.id]
     assert not [t.id for t in group_tables(without) if "dino" in t.id]
     own = {f.id.replace("clip_i", "dino_i"): f.id for f in dino.figures if f.id.startswith("clip_i")}
-    assert set(own) == {f.id for f in dino.figures if f.id.startswith("dino_i")} and len(own) == 8
+    assert set(own) == {f.id for f in dino.figures if f.id.startswith("dino_i")} and len(own) == 9
     for row in dino.rows:
         for name, twin in own.items():  # the same features are the same figures
             assert row.values[name].mean == pytest.approx(row.values[twin].mean)
