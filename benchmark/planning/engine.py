@@ -44,7 +44,7 @@ class Engine(Protocol):
 
     @property
     def batch(self) -> int:
-        """How many images are sampled at once."""
+        """How many images are sampled at once, at most."""
 
     def tokens(self, text: str) -> int:
         """Into how many tokens the backbone cuts a text; the most, where it has several tokenizers."""
@@ -60,7 +60,8 @@ class Engine(Protocol):
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Sample `stage.items[start:]`; yields (number of the first item, pictures (n, H, W, 3)) batch by batch.
 
-        `start` is a multiple of the sampler's batch, so that batches are the same after an interruption.
+        Batches are the `portions` of the items' kinds, and `start` is where one begins, so that they are the same after
+        an interruption.
         adapter: the stage's adapter file; None for the untouched backbone.
         """
 

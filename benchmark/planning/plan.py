@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cat_bench.tasks.concept import Concept
     from cat_bench.tasks.sequence import Sequence as TaskSequence
 
-RESERVED = ("base", "references", "report", "real")
+RESERVED = ("base", "references", "report", "real", "other_noise")
 BASE = "base"
 ORDER_ROOT = 0  # of the `order` stream: one for all runs, so that an order's number means the same to everybody
 NOISE_ROOT = 0  # of the `eval` stream: one for all runs, so that every method, stage and training seed is comparable
@@ -29,7 +29,9 @@ NOISE_ROOT = 0  # of the `eval` stream: one for all runs, so that every method, 
 
 @dataclass(frozen=True)
 class Item:
-    """One image to sample. group: `concept/<id>` or `preservation/<stratum>`; prompt, image: its numbers in there."""
+    """One image to sample. group: its kind, `concept`, `preservation` or `other_noise`, then `/` and the concept or the
+    stratum; prompt, image: its numbers in there.
+    """
 
     group: str
     prompt: int
@@ -38,9 +40,14 @@ class Item:
     seed: int
 
     @property
+    def kind(self) -> str:
+        """What it is drawn for; images of two kinds share no batch."""
+        return self.group.partition("/")[0]
+
+    @property
     def of_concept(self) -> bool:
         """Whether it shows a concept, and so is compared with references."""
-        return self.group.startswith("concept/")
+        return self.kind == "concept"
 
     @property
     def path(self) -> str:
@@ -139,7 +146,7 @@ class _Layout:
 
     def base(self, place: Path) -> StagePlan:
         """Stage 0, the untouched backbone."""
-        items = self._items(self.sequence.concepts, "trigger")
+        items = (*self._items(self.sequence.concepts, "trigger"), *_other_noise(self.spec, self.sequence))
         labels = {"method": BASE, "sequence": self.sequence.id}
         wanted = self._keys(keys.base_key(self.identity.backbone.fingerprint), items, labels, base="")
         return StagePlan(place, 0, wanted, items)
@@ -194,8 +201,17 @@ def _items(spec: RunSpec, sequence: TaskSequence, concepts: Sequence[Concept], f
                 # The template, not the filled prompt: methods that name a concept differently get the same noise.
                 seed = stream(NOISE_ROOT, "eval", concept.id, template, image)
                 yield Item(f"concept/{concept.id}", prompt, image, concept.fill(template, form), seed)
+    yield from _preservation(spec, sequence, "preservation")
+
+
+def _other_noise(spec: RunSpec, sequence: TaskSequence) -> Iterator[Item]:
+    """The preservation prompts once more, from noise that no method's images are drawn from."""
+    yield from _preservation(spec, sequence, "other_noise", "other noise")
+
+
+def _preservation(spec: RunSpec, sequence: TaskSequence, kind: str, *axes: str) -> Iterator[Item]:
     for stratum, prompts in sequence.preservation.items():
         for prompt, text in enumerate(prompts):
             for image in range(spec.preservation_images):
-                seed = stream(NOISE_ROOT, "eval", stratum, text, image)
-                yield Item(f"preservation/{stratum}", prompt, image, text, seed)
+                seed = stream(NOISE_ROOT, "eval", *axes, stratum, text, image)
+                yield Item(f"{kind}/{stratum}", prompt, image, text, seed)

@@ -17,6 +17,7 @@ from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.backbones.conditioning import Conditioning
 from cat_bench.benchmark.errors import AdapterError, SamplingError
 from cat_bench.benchmark.learning.swap import Swap, bare_swaps, cast_swaps, folded, parameter_swap, swapped
+from cat_bench.benchmark.planning.portions import portions
 from cat_bench.benchmark.system.device import Precision, autocast, compute_dtype, input_dtype
 
 
@@ -54,12 +55,14 @@ def sample(
     seeds: Sequence[int],
     sampler: SamplerConfig = SamplerConfig(),
     *,
+    kinds: Sequence[str] | None = None,
     tokens: Mapping[str, Tensor] | None = None,
     precision: Precision = "fp32",
     capacity: Capacity | None = None,
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Yield (index of the first image, images (n, H, W, 3)) batch by batch: image i is prompts[i] from seeds[i].
 
+    Images of different `kinds` share no batch (None: all are of one).
     `deltas` ΔW (out, in) by layer name are folded into the pristine W0 (None: the untouched backbone), an adapter that
     is in the UNet is left out meanwhile, and W0 is back in place whenever the caller has the word. `tokens` has learned
     embeddings (1, d) by trigger. Where the device's memory does not hold a batch, parts of it are drawn one after
@@ -73,13 +76,12 @@ def sample(
     solver = backbone.schedule.solver(sampler.name)
     network = _static_weights(backbone, deltas or {}, precision)
     capacity = capacity or Capacity()
-    for start in range(0, len(prompts), sampler.batch):
-        part = slice(start, start + sampler.batch)
+    for part in portions(kinds or [""] * len(prompts), sampler.batch):
         with torch.no_grad(), swapped(network), autocast(backbone.device, precision):
             conditioning = _conditioning(backbone, prompts[part], sampler.guidance, tokens)
             noise = initial_noise(backbone, seeds[part])
             images = _draw(backbone, solver, sampler, noise, conditioning, precision, capacity)
-        yield start, images
+        yield part.start, images
 
 
 def _conditioning(

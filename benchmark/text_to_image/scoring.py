@@ -14,10 +14,18 @@ from cat_bench.benchmark.planning.engine import Engine
 from cat_bench.benchmark.planning.identity import CLIP, DINO
 from cat_bench.benchmark.planning.keys import EMBEDDINGS, SCORES
 from cat_bench.benchmark.planning.plan import CellPlan, Item, Plan, StagePlan
+from cat_bench.benchmark.planning.portions import portions
 from cat_bench.benchmark.store.files import png, read_arrays, read_picture, write_arrays, write_bytes
 from cat_bench.benchmark.text_to_image.references import Arrays, named, prefix, read_references
 from cat_bench.benchmark.text_to_image.strangers import strangers
-from cat_bench.results.measures.scores import Known, SecondOpinion, score_base, score_real, score_stage
+from cat_bench.results.measures.scores import (
+    Known,
+    SecondOpinion,
+    score_base,
+    score_other_noise,
+    score_real,
+    score_stage,
+)
 from cat_bench.results.records.long_table import write_scores
 
 
@@ -36,13 +44,13 @@ def sample_and_embed(
     """
     items, embedded = stage.items, _Embedded(engine, roles, stage.items)
     start = 0
-    while start < len(items):
-        pictures = [read_picture(folder / item.path) for item in items[start : start + engine.batch]]
+    for part in portions([item.kind for item in items], engine.batch):
+        pictures = [read_picture(folder / item.path) for item in items[part]]
         whole = [picture for picture in pictures if picture is not None]
         if len(whole) < len(pictures):
             break
-        embedded.add(start, np.stack(whole))
-        start += len(pictures)
+        embedded.add(part.start, np.stack(whole))
+        start = part.stop
         yield start
     for place in {(folder / item.path).parent for item in items}:
         place.mkdir(parents=True, exist_ok=True)
@@ -70,7 +78,7 @@ class _Embedded:
                 rows.append(self.engine.embed(role, pictures if len(wanted) == len(pictures) else pictures[wanted]))
 
     def arrays(self) -> Arrays:
-        """`concept/<id>` and `preservation/<stratum>` (n, d), and `<role>/concept/<id>` by each further model."""
+        """(n, d) by the items' groups, and `<role>/concept/<id>` by each further model."""
         found: Arrays = {}
         for role, rows in self.rows.items():
             if not rows:
@@ -89,7 +97,7 @@ class _Embedded:
 
 
 def score(plan: Plan, stage: StagePlan, folder: Path) -> None:
-    """Write the stage's `scores.parquet` from embeddings alone. For stage 0: floor and ceiling rows."""
+    """Write the stage's `scores.parquet` from embeddings alone. For stage 0: the reference rows."""
     embeddings, known = read_arrays(folder / EMBEDDINGS), read_references(plan)
     ids, strata = [concept.id for concept in plan.sequence.concepts], list(plan.sequence.preservation)
     drawn = [concept.id for concept in (*stage.earlier, stage.concept) if concept] or ids
@@ -113,7 +121,8 @@ def score(plan: Plan, stage: StagePlan, folder: Path) -> None:
 
         floor = score_base(plan.sequence.id, concepts, compared, texts, preservation, **shared)
         ceiling = score_real(plan.sequence.id, compared, tuple(strata), extractor=extractor)
-        table = pd.concat([floor, ceiling], ignore_index=True)
+        noise = score_other_noise(plan.sequence.id, preservation, named(embeddings, "other_noise", strata), **shared)
+        table = pd.concat([floor, noise, ceiling], ignore_index=True)
     else:
         labels = {**stage.labels, "sequence": plan.sequence.id}
         table = score_stage(labels, stage.number, concepts, compared, texts, preservation, base, **shared)

@@ -10,6 +10,7 @@ from cat_bench.results.measures.metrics import ARROW, METRICS, Direction, metric
 from cat_bench.results.measures.scores import ALL
 from cat_bench.results.measures.subjects import NAN, Subject
 
+NO_CONCEPTS = "only the preservation prompts are drawn from other noise"
 Outcome = tuple[float, str | None]  # value (NaN if missing) and why it is missing
 
 GROUPS: dict[str, str] = {
@@ -31,7 +32,8 @@ HEADLINE: tuple[str, ...] = (
     "clip_i_plasticity",
     "clip_i_forgetting",
     "clip_t_average",
-    "kps",
+    "kps_class",
+    "kps_other",
     "seconds_train",
 )
 
@@ -77,6 +79,8 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
     of_square = kind.compute
 
     def compute(subject: Subject) -> Outcome:
+        if subject.role == "noise":
+            return NAN, NO_CONCEPTS
         R = subject.matrix(name).to_numpy()
         if subject.role == "method":
             if len(R) < 2:
@@ -161,8 +165,11 @@ def _cost(key: str, title: str, short: str, unit: str, scale: float, how: str, d
     reductions: dict[str, Callable[[list[float]], float]] = {"sum": math.fsum, "max": max, "last": lambda v: v[-1]}
 
     def compute(subject: Subject) -> Outcome:
-        if subject.role == "ceiling":
-            return NAN, "real images cost nothing"
+        if subject.role in ("ceiling", "noise"):
+            return (
+                NAN,
+                "real images cost nothing" if subject.role == "ceiling" else "it is part of the base model's cost",
+            )
         found = [info.get("seconds", {}).get(key) if unit == "s" else info.get(key) for info in subject.infos]
         values = [float(v) for v in found if v is not None]
         if not values or len(values) < len(found):

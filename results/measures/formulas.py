@@ -73,11 +73,14 @@ def mmd(x: npt.ArrayLike, y: npt.ArrayLike, sigma: float = MMD_SIGMA, scale: flo
 
 
 def kps_cosine(base: npt.ArrayLike, adapted: npt.ArrayLike) -> Array:
-    """Raw cosine of the base model's and the adapted model's image from the same prompt and noise, row by row: (n,)."""
+    """Raw cosine of the base model's and the adapted model's image from the same prompt and noise, row by row: (n,).
+
+    As 1 - |a - b|^2 / 2, which is exactly 1 where nothing changed.
+    """
     before, after = unit(base), unit(adapted)
     if before.shape != after.shape:
         raise ResultError(f"kps compares images pair by pair, but got {before.shape} from the base and {after.shape}")
-    return np.asarray(np.einsum("nd,nd->n", before, after), dtype=np.float64)
+    return np.asarray(1.0 - np.square(before - after).sum(axis=1) / 2.0, dtype=np.float64)
 
 
 def kps(cosine: npt.ArrayLike) -> float:

@@ -172,7 +172,8 @@ _DECLARED = (
         source="named by Park et al. 2024 (CAT, arXiv 2404.07554), whose exact formula was not found; pinned by this "
         "project",
         trap="(1 + cos)/2 squeezes the range: two unrelated base images already score far above 0, which the floor row "
-        "shows; kps_cos beside it is the unsqueezed mean.",
+        "shows, and other pictures of the same prompt far more (the row of other noise); kps_cos beside it is the "
+        "unsqueezed mean.",
         unit="set",
         group="preservation",
         of="stratum",

@@ -7,9 +7,9 @@ import pandas as pd
 
 from cat_bench.results.measures.concept_rows import Embeddings, Known, SecondOpinion, ceiling_blocks, concept_blocks
 from cat_bench.results.measures.preservation_rows import ALL, preservation_blocks, unchanged_blocks, unrelated_blocks
-from cat_bench.results.records.long_table import BASE, REAL, frame
+from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL, frame
 
-__all__ = ["ALL", "Known", "SecondOpinion", "score_base", "score_real", "score_stage"]
+__all__ = ["ALL", "Known", "SecondOpinion", "score_base", "score_other_noise", "score_real", "score_stage"]
 
 
 def score_stage(
@@ -60,6 +60,18 @@ def score_base(
     blocks = [b for c, x in concepts.items() for b in concept_blocks(c, x, texts, known)]
     blocks += unrelated_blocks(preservation, preservation_images)
     return frame([key | b for b in blocks])
+
+
+def score_other_noise(
+    sequence: str, preservation: Embeddings, other: Embeddings, *, extractor: str, preservation_images: int = 1
+) -> pd.DataFrame:
+    """The preservation scores of the untouched backbone's images from OTHER noise (method "other_noise", stage 0).
+
+    What a model scores that draws every prompt as the base model does, but other pictures: between the floor and 1.
+    other: (n, d) per stratum, the same prompts as `preservation` row by row. Further arguments as in `score_stage`.
+    """
+    key = {"method": OTHER_NOISE, "sequence": sequence, "order": 0, "seed": 0, "stage": 0, "extractor": extractor}
+    return frame([key | b for b in preservation_blocks(other, preservation, preservation_images)])
 
 
 def score_real(

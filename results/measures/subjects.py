@@ -1,4 +1,4 @@
-"""What figures are computed for: one cell of a run, the untouched backbone (floor), or real images (ceiling)."""
+"""What figures are computed for: one cell of a run, the untouched backbone (twice), or real images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from cat_bench.results.measures import matrices
 from cat_bench.results.records.cell import Cell
 from cat_bench.results.records.run_folder import Run
 
-Role = Literal["method", "floor", "ceiling"]
+Role = Literal["method", "floor", "noise", "ceiling"]
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A cell, the floor or the ceiling, with its scores.
+    """A cell or one of the reference rows, with its scores.
 
     scores: its rows of the long table, for a cell together with the base model's as stage 0. concepts: in the order in
     which they were learned. infos: stage.json of each stage, or the base model's alone.
@@ -41,6 +41,11 @@ class Subject:
         return cls("floor", run.floor(), run.concepts, (run.base_info,) if run.base_info else ())
 
     @classmethod
+    def other_noise(cls, run: Run) -> "Subject":
+        """The untouched backbone against itself, from other noise."""
+        return cls("noise", run.other_noise(), run.concepts)
+
+    @classmethod
     def ceiling(cls, run: Run) -> "Subject":
         """The references, scored against each other."""
         return cls("ceiling", run.ceiling(), run.concepts)
@@ -56,7 +61,7 @@ class Subject:
         return len(self.concepts) if self.role == "method" else 0
 
     def matrix(self, name: str) -> pd.DataFrame:
-        """R[t, k] with stage 0. Floor and ceiling do not learn: only their stage 0 is filled."""
+        """R[t, k] with stage 0. Of what does not learn only stage 0 is filled."""
         return matrices.stage_matrix(self.mean, name, self.concepts)
 
     def final(self, name: str, stratum: str) -> float:

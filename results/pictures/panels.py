@@ -13,6 +13,7 @@ from cat_bench.results.pictures.style import FAINT, Look
 
 FLOOR: dict[str, Any] = {"color": FAINT, "linestyle": (0, (1, 2)), "linewidth": 1.4}
 CEILING: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2)), "linewidth": 1.1}
+NOISE: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2, 1, 2)), "linewidth": 1.2}
 REAL_IMAGES = "ceiling: real images"
 
 
@@ -30,18 +31,22 @@ def lines(axes: Axes, x: Array, values: dict[str, Array], styles: dict[str, Look
             axes.fill_between(x + aside, bottom, top, color=look.color, alpha=0.13, linewidth=0)
 
 
-def bounds(axes: Axes, floor: float, ceiling: float) -> None:
-    """Horizontal lines of floor and ceiling where they are known."""
-    for value, style in ((floor, FLOOR), (ceiling, CEILING)):
+def bounds(axes: Axes, floor: float, ceiling: float, noise: float = math.nan) -> None:
+    """Horizontal lines of floor, ceiling and the base model's other noise where they are known."""
+    for value, style in ((floor, FLOOR), (ceiling, CEILING), (noise, NOISE)):
         if np.isfinite(value):
             axes.axhline(value, **style)
 
 
-def legend(figure: Figure, styles: dict[str, Look], ceiling: str = REAL_IMAGES, *, joined: bool = True) -> None:
-    """One legend below all panels: methods by colour and marker, floor, ceiling."""
+def legend(
+    figure: Figure, styles: dict[str, Look], ceiling: str = REAL_IMAGES, *, joined: bool = True, noise: bool = False
+) -> None:
+    """One legend below all panels: methods by colour and marker, floor, the base's other noise if wanted, ceiling."""
     shape: dict[str, Any] = {"markeredgecolor": "white", **({} if joined else {"linestyle": "", "markersize": 8})}
     handles = [Line2D([], [], color=s.color, marker=s.marker, label=m, **shape) for m, s in styles.items()]
     handles.append(Line2D([], [], label="floor: base model", **FLOOR))
+    if noise:
+        handles.append(Line2D([], [], label="base model, other noise", **NOISE))
     handles.append(Line2D([], [], label=ceiling, **CEILING))
     tiers = math.ceil(1.4 * len(handles) / figure.get_figwidth())
     figure.legend(handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / tiers), handlelength=2.4)

@@ -51,13 +51,16 @@ def preservation_curves(run: Run) -> Plot | None:
                 if subjects
             }
             lines(axes, np.array(stages, dtype=np.float64), values, styles, 0.0, 1.0)
-            bounds(axes, _kps(run.floor(), stratum), _kps(run.ceiling(), stratum))
+            bounds(axes, _kps(run.floor(), stratum), _kps(run.ceiling(), stratum), _kps(run.other_noise(), stratum))
             axes.set_title("all strata" if stratum == ALL else stratum)
             axes.set_xticks(stages)
             axes.set_xlabel("after stage")
             axes.set_ylabel("KPS ↑" if stratum == names[0] else "")
-        legend(figure, styles, "ceiling: nothing changed")
-        text = "How alike the adapted and the base model's images stay. Dotted: two unrelated base images."
+        legend(figure, styles, "ceiling: nothing changed", noise=True)
+        text = (
+            "How alike the adapted and the base model's images stay. Dotted: two unrelated base images. Dash and dot: "
+        )
+        text += "base images of the same prompt from other noise."
         return Plot.of("kps", "Knowledge preservation by stage", text, figure)
 
 

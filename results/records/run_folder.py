@@ -12,7 +12,7 @@ import pandas as pd
 
 from cat_bench.results.errors import ResultError
 from cat_bench.results.records.cell import Cell, json_in, picture, read_cell, scores_in
-from cat_bench.results.records.long_table import BASE, REAL
+from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL
 
 _CELL = re.compile(r"^order(\d+)-seed(\d+)$")
 _NOT_METHODS = {"base", "references", "report"}
@@ -94,6 +94,10 @@ class Run:
     def floor(self) -> pd.DataFrame:
         """Rows of the untouched backbone."""
         return self.base_scores[self.base_scores["method"] == BASE]
+
+    def other_noise(self) -> pd.DataFrame:
+        """Rows of the untouched backbone against itself, from other noise."""
+        return self.base_scores[self.base_scores["method"] == OTHER_NOISE]
 
     def ceiling(self) -> pd.DataFrame:
         """Rows of the references against each other."""

@@ -17,15 +17,18 @@ _QUESTIONS = {
     "clip_i_plasticity": "Learns best when it is a concept's turn",
     "clip_i_forgetting": "Forgets least (CLIP-I)",
     "concept_accuracy_forgetting": "Forgets least (concept accuracy)",
-    "kps": "Keeps most of the base model",
+    "kps_class": "Keeps the class as the base model draws it",
+    "kps_other": "Keeps other classes as the base model draws them",
     "seconds_train": "Trains fastest",
 }
 
 
 def verdicts(summary: Summary) -> list[tuple[str, str]]:
     """Question and answer: who is best in what, with all that cannot be told from the best."""
-    answers = []
+    answers, there = [], {figure.id for figure in summary.figures}
     for name, question in _QUESTIONS.items():
+        if name not in there:
+            continue
         figure, known = summary.figure(name), [r for r in summary.methods if r.values[name].mean is not None]
         marks = summary.best(figure)
         if len(known) < 2:

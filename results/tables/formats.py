@@ -58,8 +58,8 @@ def text_of(value: Value, figure: Figure, row: Row) -> str:
 def table(summary: Summary, name: str, title: str, chosen: Sequence[Figure]) -> Table:
     """Rows of the summary under the chosen figures, best and ties marked, with n."""
     marks = {figure.id: summary.best(figure) for figure in chosen}
-    rows = []
-    for row in summary.rows:
+    rows, shown = [], [row for row in summary.rows if row.role != "noise" or _has(row, chosen)]
+    for row in shown:
         n = f"{row.cells}" if row.cells == row.planned else f"{row.cells} of {row.planned}"
         line = [Entry(row.title), Entry(n)]
         for figure in chosen:
@@ -67,14 +67,19 @@ def table(summary: Summary, name: str, title: str, chosen: Sequence[Figure]) -> 
             line.append(Entry(text_of(value, figure, row), marks[figure.id].get(row.name, ""), value.reason))
         rows.append(tuple(line))
     columns = ("method", "n", *(figure.label for figure in chosen))
-    roles = tuple(row.role for row in summary.rows)
-    return Table(name, title, columns, tuple(rows), roles, note(summary), gaps(summary, chosen))
+    roles = tuple(row.role for row in shown)
+    return Table(name, title, columns, tuple(rows), roles, note(summary), gaps(shown, chosen))
 
 
-def gaps(summary: Summary, chosen: Sequence[Figure]) -> tuple[str, ...]:
+def _has(row: Row, chosen: Sequence[Figure]) -> bool:
+    """Whether a row has any of these figures."""
+    return any(row.values[figure.id].mean is not None for figure in chosen)
+
+
+def gaps(rows: Sequence[Row], chosen: Sequence[Figure]) -> tuple[str, ...]:
     """One line for each row and reason: which of the chosen figures it lacks, wholly or for some cells."""
     found: dict[tuple[str, str], list[str]] = {}
-    for row in summary.rows:
+    for row in rows:
         for figure in chosen:
             if reason := row.values[figure.id].reason:
                 found.setdefault((row.title, reason), []).append(figure.id)
@@ -96,9 +101,10 @@ def note(summary: Summary) -> str:
 
 
 def headline(summary: Summary) -> Table:
-    """The eight figures to look at first."""
-    figures = [summary.figure(name) for name in HEADLINE]
-    prefixes = {"concept_accuracy": "accuracy ", "clip_i": "CLIP-I ", "clip_t": "CLIP-T "}
+    """The figures to look at first, as far as the run has them: its strata are the sequence's own."""
+    known = {figure.id: figure for figure in summary.figures}
+    figures = [known[name] for name in HEADLINE if name in known]
+    prefixes = {"concept_accuracy": "accuracy ", "clip_i": "CLIP-I ", "clip_t": "CLIP-T ", "kps": "KPS "}
     labels = [next((p for id, p in prefixes.items() if f.id.startswith(id)), "") + f.label for f in figures]
     made = table(summary, "headline", "Summary", figures)
     return replace(made, columns=(*made.columns[: -len(labels)], *labels))
@@ -133,11 +139,9 @@ def latex(tables: Sequence[Table]) -> str:
     parts = ["% needs \\usepackage{booktabs}"]
     for t in tables:
         body = []
-        for role, row in zip(t.roles, t.rows, strict=True):
-            if role == "ceiling":
-                body.append("\\midrule")
+        for role, row, following in zip(t.roles, t.rows, (*t.roles[1:], ""), strict=True):
             body.append(" & ".join(_tex(e) for e in row) + r" \\")
-            if role == "floor":
+            if "method" in (role, following) and role != following and following:
                 body.append("\\midrule")
         lines = [
             "\\begin{table}",

@@ -1,4 +1,4 @@
-"""One row a method, with floor and ceiling: every figure as value, spread and n, or null with the reason."""
+"""One row a method, with the reference rows: every figure as value, spread and n, or null with the reason."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import pandas as pd
 from cat_bench.results.measures.available import metrics_of, strata_of
 from cat_bench.results.measures.figures import Figure, Outcome, figures
 from cat_bench.results.measures.subjects import Role, Subject
-from cat_bench.results.records.long_table import BASE, REAL
+from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL
 from cat_bench.results.records.run_folder import Run
 
 
@@ -46,12 +46,13 @@ class Row:
     @property
     def title(self) -> str:
         """How tables call it."""
-        return {"floor": "floor: base model", "ceiling": "ceiling: real images"}.get(self.role, self.name)
+        titles = {"floor": "floor: base model", "noise": "base model, other noise", "ceiling": "ceiling: real images"}
+        return titles.get(self.role, self.name)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The whole table: floor first, then the methods in the order of the run, ceiling last."""
+    """The whole table: floor and other noise first, then the methods in the order of the run, ceiling last."""
 
     figures: tuple[Figure, ...]
     rows: tuple[Row, ...]
@@ -103,6 +104,9 @@ def summarise(run: Run) -> Summary:
     missing = run.base_reason or "not scored"
     floor, ceiling = Subject.floor(run), Subject.ceiling(run)
     rows = [_row(BASE, "floor", [floor] if len(floor.scores) else [], 1, declared, missing)]
+    noise = Subject.other_noise(run)
+    if len(noise.scores):
+        rows.append(_row(OTHER_NOISE, "noise", [noise], 1, declared, missing))
     for method in run.methods:
         cells = run.of(method)
         subjects = [Subject.of(run, cell) for cell in cells if run.complete(cell)]

@@ -17,7 +17,8 @@ from PIL import Image
 from cat_bench.benchmark.planning.engine import Pictures
 from cat_bench.benchmark.planning.events import Learning
 from cat_bench.benchmark.planning.identity import CLIP, DINO, Identity, Model
-from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
+from cat_bench.benchmark.planning.plan import CellPlan, Item, StagePlan
+from cat_bench.benchmark.planning.portions import portions
 from cat_bench.benchmark.planning.spec import RunSpec
 from cat_bench.benchmark.store.files import write_arrays
 
@@ -143,12 +144,17 @@ class FakeEngine:
         self, cell: CellPlan | None, stage: StagePlan, adapter: Path | None, start: int
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         self.calls.append(f"sample {cell.cell.path if cell else 'base'} {stage.number} from {start}")
-        assert start % self.batch == 0
+        parts = list(portions([item.kind for item in stage.items], self.batch))
+        assert start in [part.start for part in parts]
         model = adapter.read_bytes().hex() if adapter else ""
-        for first in range(start, len(stage.items), self.batch):
-            time.sleep(self.pause)
-            items = stage.items[first : first + self.batch]
-            yield first, np.stack([picture(model, item.text, item.seed) for item in items])
+        for part in parts:
+            if part.start >= start:
+                time.sleep(self.pause)
+                yield part.start, np.stack([self.draw(model, item, stage.items[part]) for item in stage.items[part]])
+
+    def draw(self, model: str, item: Item, company: Sequence[Item]) -> NDArray[np.uint8]:
+        """One picture; company: all that are made at once with it."""
+        return picture(model, item.text, item.seed)
 
     def embed(self, role: str, pictures: Pictures) -> NDArray[np.float32]:
         flat = np.stack([np.asarray(p, dtype=np.float64).reshape(-1) for p in pictures])

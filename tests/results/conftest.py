@@ -11,7 +11,14 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from cat_bench.results.measures.scores import Known, SecondOpinion, score_base, score_real, score_stage
+from cat_bench.results.measures.scores import (
+    Known,
+    SecondOpinion,
+    score_base,
+    score_other_noise,
+    score_real,
+    score_stage,
+)
 from cat_bench.results.records.long_table import write_scores
 
 CONCEPTS = ("marivi", "tolbek", "sanora", "quenlo", "brisat")
@@ -118,8 +125,9 @@ def write_run(
     floor = {c: world.drawn(c, 0.0, "base") for c in concepts}
     base = score_base("faces5", floor, world.known(dino, floor), world.texts, world.kept, extractor="eye")
     real = score_real("faces5", world.known(dino), STRATA, extractor="eye")
+    noise = score_other_noise("faces5", world.kept, world.adapted(0.05, "other noise"), extractor="eye")
     (folder / "base").mkdir(parents=True)
-    write_scores(pd.concat([base, real]), folder / "base" / "scores.parquet")
+    write_scores(pd.concat([base, noise, real]), folder / "base" / "scores.parquet")
     write_json(folder / "base" / "stage.json", {"stage": 0, "seconds": {"sample": 21.0, "score": 1.0}})
     for k, concept in enumerate(concepts if pictures else ()):
         draw(folder / "base" / "images" / concept / "00-0.png", 0.0, 0.1, "base", concept)

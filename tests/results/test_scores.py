@@ -85,6 +85,13 @@ def test_floor_compares_different_prompts_only() -> None:
     assert set(table["method"]) == {"base"}
 
 
+def test_other_noise_is_scored_like_a_stage_against_the_same_base_images() -> None:
+    table = scores.score_other_noise("s", BASE, KEPT, extractor="eye", preservation_images=2)
+    assert set(table["method"]) == {"other_noise"} and set(table["stage"]) == {0}
+    stage = score_stage(CELL, 1, {}, KNOWN, {}, KEPT, BASE, preservation_images=2)
+    assert table["value"].tolist() == stage["value"].tolist() and table["concept"].tolist() == stage["concept"].tolist()
+
+
 def test_ceiling_leaves_each_image_out_and_says_what_it_cannot_know() -> None:
     table = score_real("s", KNOWN, ("class",))
     np.testing.assert_allclose(select(table, "clip_i", "a")["value"], formulas.clip_i_left_out(REFERENCES["a"]))

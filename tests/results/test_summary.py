@@ -26,7 +26,7 @@ def test_a_run_is_read_whole(small_run: Path) -> None:
     assert run.methods == ("lora", "cat")
     assert [cell.name for cell in run.troubled] == ["cat, order 0, seed 1"]
     assert run.troubled[0].status == "oom"
-    assert set(run.scores["method"]) == {"base", "real", "lora", "cat"}
+    assert set(run.scores["method"]) == {"base", "other_noise", "real", "lora", "cat"}
     assert run.reference(run.concepts[0]) is not None
     assert run.base_image("nobody") is None
 
@@ -67,6 +67,11 @@ def test_floor_and_ceiling_are_in_every_table(small_run: Path) -> None:
         assert table.roles[0] == "floor"
         assert table.roles[-1] == "ceiling"
         assert table.rows[0][0].text == "floor: base model"
+        kept = any("KPS" in column for column in table.columns)
+        assert ("noise" in table.roles) == kept
+    noise = next(row for row in summary.rows if row.role == "noise")
+    assert summary.rows[0].values["kps_class"].mean < noise.values["kps_class"].mean < 1
+    assert noise.values["clip_i_average"].reason == "only the preservation prompts are drawn from other noise"
     floor, ceiling = summary.rows[0], summary.rows[-1]
     assert floor.values["clip_i_average"].mean < ceiling.values["clip_i_average"].mean
     assert ceiling.values["kps"].mean == 1.0
@@ -151,7 +156,7 @@ def test_text_of_values() -> None:
 
 
 def test_declared_figures_have_unique_ids_groups_formulas_and_sources() -> None:
-    declared = figures(("class",), METRICS)
+    declared = figures(("class", "other"), METRICS)
     ids = [f.id for f in declared]
     assert len(ids) == len(set(ids))
     assert set(HEADLINE) <= set(ids)

@@ -9,16 +9,20 @@ import random
 import re
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from run_fakes import FakeConcept, FakeEngine, FakeSequence, tables
+from numpy.typing import NDArray
+from run_fakes import FakeConcept, FakeEngine, FakeSequence, picture, tables
 
 from cat_bench.benchmark.cli import main as cli
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.planning.events import CellEnded, Ended, Event, Message, Planned, StageEnded
+from cat_bench.benchmark.planning.plan import Item
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
 from cat_bench.benchmark.store.library import KEPT, kept
 from cat_bench.benchmark.store.lock import locked
@@ -42,8 +46,37 @@ def go(runs: Path, engine: FakeEngine | None = None, name: str | None = None, **
     return list(runner.run(spec, runs, name, engine or FakeEngine(spec)))
 
 
+class Unmoved(FakeEngine):
+    """A model on which learning does nothing, and whose pictures show in what company they were made."""
+
+    def draw(self, model: str, item: Item, company: Sequence[Item]) -> NDArray[np.uint8]:
+        return picture(item.text, item.seed, [other.path for other in company])
+
+
 def origins(events: list[Event]) -> list[str]:
     return [event.origin for event in events if isinstance(event, StageEnded) and event.cell is not None]
+
+
+def test_a_method_that_learns_nothing_keeps_all_of_the_base_model_exactly(tmp_path: Path) -> None:
+    go(tmp_path, Unmoved(resolve(SPEC, {})))
+    for stage in sorted(tmp_path.glob("letters3/*/order0-seed0/*")):
+        if stage.is_dir():
+            table = read_scores(stage / "scores.parquet")
+            kept = table[table["metric"].isin(["kps", "kps_cos"])]
+            assert len(kept) and set(kept["value"]) == {1.0}
+
+
+def test_the_base_model_is_compared_with_itself_from_other_noise(tmp_path: Path) -> None:
+    go(tmp_path)
+    base = tmp_path / "letters3/base"
+    assert (base / "images/other_noise/other/02-0.png").is_file()
+    table = read_scores(base / "scores.parquet")
+    rows = table[table["method"] == "other_noise"]
+    assert set(rows["metric"]) == {"kps", "kps_cos"} and set(rows["concept"]) == {"class", "other", "all"}
+    assert ((rows["value"] < 1) & (rows["value"] > 0)).all()
+    first, other = (base / f"images/{kind}/class/00-0.png" for kind in ("preservation", "other_noise"))
+    assert first.read_bytes() != other.read_bytes()
+    assert not list(tmp_path.glob("letters3/lora/*/*/images/other_noise"))
 
 
 def test_a_run_leaves_every_stage_whole_and_scored(tmp_path: Path) -> None:
@@ -58,7 +91,7 @@ def test_a_run_leaves_every_stage_whole_and_scored(tmp_path: Path) -> None:
     assert set(table["concept"]) >= {"ada", "bob", "class", "other"} and "cy" not in set(table["concept"])
     assert len(list(stage.glob("images/ada/*.png"))) == 6
     assert (stage / "images/preservation/other/02-0.png").is_file()
-    assert set(read_scores(tmp_path / "letters3/base/scores.parquet")["method"]) == {"base", "real"}
+    assert set(read_scores(tmp_path / "letters3/base/scores.parquet")["method"]) == {"base", "other_noise", "real"}
     assert len(list((tmp_path / "letters3/references/cy").glob("*.png"))) == 4
     assert json.loads((tmp_path / "letters3/run.json").read_text())["finished"]
     assert not list((tmp_path / "letters3").glob("**/.*partial"))

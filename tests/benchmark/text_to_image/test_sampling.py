@@ -138,3 +138,18 @@ def test_mistakes_are_one_clear_line(tiny: Backbone) -> None:
         with pytest.raises(kind, match=message):
             next(call())
     assert list(sample(tiny, None, [], [])) == []
+
+
+def test_images_of_a_kind_are_the_same_to_the_bit_whatever_is_drawn_before_them(tiny: Backbone) -> None:
+    """A change of zero, and other images before: what the batches are made of must not show."""
+    sampler, kept = SamplerConfig(steps=2, batch=2), ["a hat", "the person", "a person"]
+    name = next(name for name, _ in tiny.unet.named_modules() if name.endswith("attn1.to_q"))
+    zero = {name: torch.zeros_like(tiny.unet.get_submodule(name).weight)}
+
+    def drawn(deltas: Any, before: int) -> Any:
+        prompts, seeds = [*["a zorvex person"] * before, *kept], list(range(100 - before, 103))
+        kinds = ["concept"] * before + ["preservation"] * 3
+        return images(tiny, deltas, prompts, seeds, sampler, kinds=kinds)[before:]
+
+    first = drawn(None, 1)
+    assert (drawn(zero, 2) == first).all() and (drawn(zero, 3) == first).all()
