@@ -53,7 +53,7 @@ def concept_blocks(concept: str, x: npt.ArrayLike, texts: Embeddings, known: Kno
     images, prompts = np.asarray(x, dtype=np.float64), np.asarray(texts[concept], dtype=np.float64)
     size = len(images)
     if size == 0:
-        metrics = ("clip_i", "clip_t", "concept_accuracy", "mmd", "diversity")
+        metrics = ("clip_i", "clip_t", "concept_accuracy", "mmd")
         which = [{"metric": m} for m in metrics] + ([second.columns] if second is not None else [])
         return [{"concept": concept, "value": None, "n": 0, "reason": "no images"} | w for w in which]
     if len(prompts) == 0 or size % len(prompts):
@@ -77,7 +77,6 @@ def concept_blocks(concept: str, x: npt.ArrayLike, texts: Embeddings, known: Kno
     distance = formulas.mmd(images, references[concept])
     few = "needs two images and two references or more" if min(size, len(np.asarray(references[concept]))) < 2 else None
     blocks.append({"concept": concept, "metric": "mmd", "value": distance, "n": size, "reason": few})
-    blocks.append({"concept": concept, "metric": "diversity", "value": formulas.diversity(images), "n": size})
     return blocks
 
 
@@ -98,7 +97,6 @@ def ceiling_blocks(concept: str, texts: Embeddings, known: Known) -> list[Block]
     halves = formulas.mmd(rows[::2], rows[1::2])  # even against odd: the noise that is left when nothing differs
     reason = "needs four references or more"
     blocks.append({"concept": concept, "metric": "mmd", "value": halves, "n": size, "reason": reason})
-    blocks.append({"concept": concept, "metric": "diversity", "value": formulas.diversity(rows), "n": size})
     return blocks
 
 

@@ -98,7 +98,7 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
     return Figure(
         id=kind_id if named else f"{name}_{kind_id}",
         title=f"{measured.title}: {kind.title}",
-        short="diversity" if name == "diversity" else kind.short,
+        short=kind.short,
         group=group,
         direction=kind.direction,
         formula=f"{kind.formula}, R of {name}",

@@ -101,16 +101,3 @@ def harmonic_mean(values: npt.ArrayLike) -> float:
         raise ResultError("the harmonic mean is defined for values that are not negative")
     v = np.maximum(v, 0.0)
     return 0.0 if (v == 0.0).any() else float(v.size / (1.0 / v).sum())
-
-
-def diversity(x: npt.ArrayLike) -> float:
-    """Vendi score of the cosine kernel of (n, d), divided by n: 1/n when all images are one, 1 when all are orthogonal.
-
-    Friedman and Dieng 2023, arXiv 2210.02410: exp of the entropy of the eigenvalues of K/n. NaN if empty.
-    """
-    rows = unit(x)
-    if len(rows) == 0 or not np.isfinite(rows).all():
-        return float("nan")
-    eigenvalues = np.maximum(np.linalg.eigvalsh(rows @ rows.T / len(rows)), 0.0)
-    positive = eigenvalues[eigenvalues > 0.0]
-    return float(np.exp(-(positive * np.log(positive)).sum()) / len(rows))

@@ -148,20 +148,6 @@ _DECLARED = (
         kinds=("a_mmd", "f_mmd"),
     ),
     Metric(
-        id="diversity",
-        title="Diversity, Vendi score / n",
-        direction="higher",
-        range=(0.0, 1.0),
-        scale="share: 1/n when all images are one, 1 when all are orthogonal",
-        formula="exp(−Σ λ log λ) / n, λ the eigenvalues of K / n, K the cosine kernel of the n generated images",
-        source="Friedman and Dieng 2023 (Vendi score, arXiv 2210.02410)",
-        trap="Depends on n: compare rows of equal n only (the real row has the number of references). Noise is diverse "
-        "too: read it beside clip_i.",
-        unit="set",
-        group="distribution",
-        kinds=("average",),
-    ),
-    Metric(
         id="kps",
         title="KPS, knowledge preservation score",
         direction="higher",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist, pdist
-from scipy.stats import entropy, hmean
+from scipy.stats import hmean
 
 from cat_bench.results.errors import ResultError
 from cat_bench.results.measures import formulas
@@ -62,14 +62,6 @@ def test_kps_against_scipy(sets: tuple[np.ndarray, np.ndarray]) -> None:
     assert formulas.kps(formulas.kps_cosine(x, x)) == 1.0  # exactly: nothing changed
     assert formulas.kps(formulas.kps_cosine(x, -x)) == 0.0  # opposite images: one zero makes the harmonic mean zero
     assert formulas.harmonic_mean([1.0, 0.5]) == pytest.approx(2 / 3)
-
-
-def test_diversity_ends_and_entropy(sets: tuple[np.ndarray, np.ndarray]) -> None:
-    assert formulas.diversity(np.ones((4, 8))) == pytest.approx(1 / 4)
-    assert formulas.diversity(np.eye(4)) == pytest.approx(1.0)
-    unit = formulas.unit(sets[0])
-    eigenvalues = np.linalg.svd(unit / np.sqrt(len(unit)), compute_uv=False) ** 2
-    assert formulas.diversity(sets[0]) == pytest.approx(np.exp(entropy(eigenvalues)) / len(unit))
 
 
 def test_what_cannot_be_embedded_is_nan_not_an_error() -> None:
