@@ -124,7 +124,7 @@ def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, identity: Ide
     fingerprints = [[concept.id, concept.fingerprint] for concept in sequence.concepts]
     texts = {concept.id: reference_texts(concept) for concept in sequence.concepts}
     clip, *others = identity.judge_fingerprints
-    references_key = keys.digest("references", clip, identity.resolution, fingerprints, texts, *others)
+    references_key = keys.digest("references 2", clip, identity.resolution, fingerprints, texts, *others)
     protocol = keys.digest(
         *(identity.backbone.fingerprint, references_key, spec.sampler.model_dump(), dict(identity.how)),
         *(sequence.id, sequence.fingerprint, spec.images_per_prompt, spec.preservation_images),

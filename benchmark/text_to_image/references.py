@@ -1,13 +1,14 @@
-"""What a run's images are compared with: held-out pictures of every concept, and texts, embedded once a run."""
+"""What a run's images are compared with, embedded once a run: each concept's pictures, held out or not, and texts."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from cat_bench.benchmark.planning.engine import Engine
 from cat_bench.benchmark.planning.identity import CLIP
@@ -29,8 +30,8 @@ def references_ready(plan: Plan) -> bool:
 
 
 def prepare_references(plan: Plan, engine: Engine) -> None:
-    """Write the held-out pictures and their embeddings: `<id>` (m, d) and `text/<id>` (prompts, d) of every concept,
-    and `<role>/<id>` (m, e) by each further model that judges.
+    """Write the held-out pictures and their embeddings: `<id>` (m, d), `train/<id>` (k, d) of the pictures that are
+    learned from and `text/<id>` (prompts, d) of every concept, and `<role>/<id>` (m, e) by each further model.
     """
     place = plan.folder / REFERENCES
     beside = plan.folder / f".{REFERENCES}.partial"
@@ -41,9 +42,9 @@ def prepare_references(plan: Plan, engine: Engine) -> None:
         pictures = concept.reference_images(plan.identity.resolution)
         for number, picture in enumerate(pictures):
             write_bytes(beside / concept.id / f"{number:02d}.png", png(picture), durable=False)
-        batches = [pictures[i : i + _BATCH] for i in range(0, len(pictures), _BATCH)]
         for role in plan.identity.extractors:
-            arrays[f"{prefix(role)}{concept.id}"] = np.concatenate([engine.embed(role, batch) for batch in batches])
+            arrays[f"{prefix(role)}{concept.id}"] = _embedded(engine, role, pictures)
+        arrays[f"train/{concept.id}"] = _embedded(engine, CLIP, concept.train_images(plan.identity.resolution))
         arrays[f"text/{concept.id}"] = engine.embed_texts(reference_texts(concept))
     write_arrays(beside / EMBEDDINGS, arrays)
     write_json(beside / _RECORD, {"key": plan.references_key})
@@ -51,6 +52,11 @@ def prepare_references(plan: Plan, engine: Engine) -> None:
         shutil.rmtree(place)
     beside.rename(place)
     sync(plan.folder)
+
+
+def _embedded(engine: Engine, role: str, pictures: Sequence[Image]) -> NDArray[np.float32]:
+    parts = (pictures[i : i + _BATCH] for i in range(0, len(pictures), _BATCH))
+    return np.concatenate([engine.embed(role, part) for part in parts])
 
 
 def read_references(plan: Plan) -> Arrays:

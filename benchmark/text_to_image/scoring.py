@@ -109,7 +109,7 @@ def score(plan: Plan, stage: StagePlan, folder: Path) -> None:
     if DINO in plan.identity.extractors:
         seen = named(embeddings, f"{prefix(DINO)}concept", drawn)
         second = SecondOpinion(plan.identity.extractors[DINO].id, named(known, DINO, ids), seen)
-    compared = Known({id: known[id] for id in ids}, strangers(plan, base), second)
+    compared = Known({id: known[id] for id in ids}, named(known, "train", ids), strangers(plan, base), second)
     texts, extractor, images = (
         named(known, "text", ids),
         plan.identity.extractors[CLIP].id,

@@ -36,11 +36,13 @@ class SecondOpinion:
 class Known:
     """What a run's images are compared with.
 
-    references: (m, d) held-out pictures of every concept of the sequence. strangers: (m, d) by concept, the base
+    references: (m, d) held-out pictures of every concept of the sequence. training: (k, d) what is learned from, of
+    every concept. strangers: (m, d) by concept, the base
     model's own pictures of its class. second: another model's view of the same pictures; None: there is none.
     """
 
     references: Embeddings
+    training: Embeddings
     strangers: Strangers
     second: SecondOpinion | None = None
 
@@ -48,12 +50,14 @@ class Known:
 def concept_blocks(concept: str, x: npt.ArrayLike, texts: Embeddings, known: Known) -> list[Block]:
     """A concept's generated images x (prompts x images, d) against its references and the texts of its prompts."""
     second, references = known.second, known.references
-    if concept not in references or concept not in texts:
-        raise ResultError(f"concept {concept!r} has images but no references or no prompt texts: embed them first")
+    if any(concept not in needed for needed in (references, known.training, texts)):
+        raise ResultError(
+            f"concept {concept!r} has images but no references, no training images or no prompt texts: embed them first"
+        )
     images, prompts = np.asarray(x, dtype=np.float64), np.asarray(texts[concept], dtype=np.float64)
     size = len(images)
     if size == 0:
-        metrics = ("clip_i", "clip_t", "concept_accuracy", "mmd")
+        metrics = ("clip_i", "clip_t", "concept_accuracy", "copying", "mmd")
         which = [{"metric": m} for m in metrics] + ([second.columns] if second is not None else [])
         return [{"concept": concept, "value": None, "n": 0, "reason": "no images"} | w for w in which]
     if len(prompts) == 0 or size % len(prompts):
@@ -69,6 +73,8 @@ def concept_blocks(concept: str, x: npt.ArrayLike, texts: Embeddings, known: Kno
     }
     blocks: list[Block] = [{**image, "metric": metric, "value": value} for metric, value in scores.items()]
     blocks.append(image | _accuracy(recognise(images, references, concept, known.strangers), concept, known))
+    copied = formulas.copying(images, known.training[concept], references[concept])
+    blocks.append({**image, "metric": "copying", "value": copied})
     if second is not None:
         seen = formulas.clip_i(second.concepts[concept], second.references[concept])
         if len(seen) != size:
@@ -89,6 +95,8 @@ def ceiling_blocks(concept: str, texts: Embeddings, known: Known) -> list[Block]
     if second is not None:
         blocks.append({**image, **second.columns, "value": formulas.clip_i_left_out(second.references[concept])})
     blocks.append(image | _accuracy(recognise_left_out(known.references, concept, known.strangers), concept, known))
+    copied = formulas.copying_left_out(known.training[concept], rows)
+    blocks.append({**image, "metric": "copying", "value": copied})
     if concept in texts:
         blocks.append({**image, "metric": "clip_t", "value": formulas.clip_t(rows, texts[concept])})
     else:

@@ -51,6 +51,28 @@ def clip_i_left_out(references: npt.ArrayLike) -> Array:
     return np.asarray((rows @ rows.sum(axis=0) - np.einsum("md,md->m", rows, rows)) / (len(rows) - 1))
 
 
+def copying(generated: npt.ArrayLike, training: npt.ArrayLike, references: npt.ArrayLike) -> Array:
+    """Cosine (n,) of each image (n, d) to its nearest training image less that to its nearest held-out reference.
+
+    About 0 where training images are no nearer than others of the concept, above where they are copied. The nearest of
+    many is nearer than the nearest of few, so the first min(m, k) of the training images (m, d) and references (k, d)
+    count. NaN if either is empty.
+    """
+    images, trained, held_out = unit(generated), unit(training), unit(references)
+    count = min(len(trained), len(held_out))
+    if not count:
+        return np.full(len(images), np.nan)
+    nearest = [(images @ rows[:count].T).max(axis=1) for rows in (trained, held_out)]
+    return np.asarray(nearest[0] - nearest[1], dtype=np.float64)
+
+
+def copying_left_out(training: npt.ArrayLike, references: npt.ArrayLike) -> Array:
+    """The ceiling of `copying`, (m,): each reference (m, d), itself left out of the references; NaN if m < 2."""
+    rows = unit(references)
+    each = [copying(rows[i : i + 1], training, np.delete(rows, i, axis=0)) for i in range(len(rows))]
+    return np.concatenate(each) if each else np.empty(0)
+
+
 def mmd(x: npt.ArrayLike, y: npt.ArrayLike, sigma: float = MMD_SIGMA, scale: float = MMD_SCALE) -> float:
     """Unbiased squared maximum mean discrepancy of (n, d) and (m, d) under exp(-|a-b|^2 / 2 sigma^2), times scale.
 

@@ -148,6 +148,21 @@ _DECLARED = (
         kinds=("a_mmd", "f_mmd"),
     ),
     Metric(
+        id="copying",
+        title="Copying of training images",
+        direction="lower",
+        range=(-2.0, 2.0),
+        scale="difference of raw cosines",
+        formula="mean over generated images g of max over training images t of cos(f(g), f(t)) − max over references r "
+        "of cos(f(g), f(r)); the first min(m, k) of both",
+        source="defined by this project",
+        trap="It says nothing about likeness: a picture of somebody else copies nothing. Features that see the "
+        "individual and not the picture miss a copy with another background.",
+        unit="image",
+        group="distribution",
+        kinds=("average",),
+    ),
+    Metric(
         id="kps",
         title="KPS, knowledge preservation score",
         direction="higher",

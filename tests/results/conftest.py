@@ -73,7 +73,8 @@ class World:
     def known(self, dino: bool, generated: dict[str, np.ndarray] | None = None) -> Known:
         """What pictures are compared with; a second model sees the same, if it is wanted."""
         second = SecondOpinion("owner/dino", self.references, generated or {}) if dino else None
-        return Known(self.references, {c: near(self.base, 4, 0.3, "stranger") for c in self.concepts}, second)
+        training = {c: near(self.center[c], REFERENCES, 0.5, "training", c) for c in self.concepts}
+        return Known(self.references, training, {c: near(self.base, 4, 0.3, "stranger") for c in self.concepts}, second)
 
     def adapted(self, loss: float, *axes: object) -> dict[str, np.ndarray]:
         return {s: x + near(np.zeros(WIDTH), KEPT, 4 * loss, "adapted", s, *axes) for s, x in self.kept.items()}

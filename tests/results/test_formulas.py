@@ -38,6 +38,21 @@ def test_clip_t_pairs_rows(sets: tuple[np.ndarray, np.ndarray]) -> None:
         formulas.clip_t(x, t[:3])
 
 
+def test_copying_by_hand() -> None:
+    """Training images (1, 0) and (0, 1), references (0.6, 0.8) and (0.8, 0.6)."""
+    training, references = [[2.0, 0.0], [0.0, 3.0]], [[3.0, 4.0], [4.0, 3.0]]
+    images = [[1.0, 0.0], [3.0, 4.0], [1.0, 1.0]]  # a copy, a new picture, in the middle
+    np.testing.assert_allclose(
+        formulas.copying(images, training, references), [1 - 0.8, 0.8 - 1, (1 - 1.4) / np.sqrt(2)], atol=1e-12
+    )
+    few = formulas.copying(images, training[:1], references)  # the nearest of one against the nearest of one
+    np.testing.assert_allclose(few, [1 - 0.6, 0.6 - 1, (1 - 1.4) / np.sqrt(2)], atol=1e-12)
+    left = formulas.copying_left_out(training, references)  # of one reference against one training image
+    np.testing.assert_allclose(left, [0.6 - 0.96, 0.8 - 0.96], atol=1e-12)
+    assert np.isnan(formulas.copying(images, np.empty((0, 2)), references)).all()
+    assert np.isnan(formulas.copying_left_out(training, references[:1])).all()
+
+
 def test_mmd_against_scipy_distances(sets: tuple[np.ndarray, np.ndarray]) -> None:
     x, y = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in sets)
     kernel = [np.exp(-(d**2) / 200.0).mean() for d in (pdist(x), pdist(y), cdist(x, y))]

@@ -31,7 +31,8 @@ SECOND = SecondOpinion(
     {c: draw.normal(size=(len(x), 5)) for c, x in GENERATED.items()},
 )
 STRANGERS = {c: draw.normal(size=(2, 8)) for c in "ab"}
-KNOWN = Known(REFERENCES, STRANGERS)
+TRAINING = {c: draw.normal(size=(3, 8)) for c in "ab"}
+KNOWN = Known(REFERENCES, TRAINING, STRANGERS)
 KEPT = {name: x + 0.2 * draw.normal(size=x.shape) for name, x in BASE.items()}
 
 
@@ -158,6 +159,7 @@ def test_a_second_opinion_has_its_nulls_too() -> None:
     ("changes", "says"),
     [
         ({"concepts": {"c": GENERATED["a"]}}, "no references"),
+        ({"known": replace(KNOWN, training={})}, "no training images"),
         ({"concepts": {"a": GENERATED["a"][:5]}}, "5 images for 3 prompts"),
         ({"base_preservation": {}}, "base model"),
         ({"base_preservation": {s: x[:2] for s, x in BASE.items()}}, "pair by pair"),
