@@ -72,7 +72,7 @@ class StagePlan:
     def labels(self) -> dict[str, Any]:
         """What its rows are called in the long table."""
         if self.cell is None:
-            return {"method": BASE, "order": 0, "seed": 0}
+            return {"method": BASE, "order": None, "seed": None}
         return {"method": self.cell.method, "order": self.cell.order, "seed": self.cell.seed}
 
 
@@ -129,7 +129,7 @@ def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, identity: Ide
         *(identity.backbone.fingerprint, references_key, spec.sampler.model_dump(), dict(identity.how)),
         *(sequence.id, sequence.fingerprint, spec.images_per_prompt, spec.preservation_images),
     )
-    layout = _Layout(spec, sequence, identity, references_key)
+    layout = _Layout(spec, sequence, identity, references_key, protocol)
     base = layout.base(folder / BASE)
     plans = tuple(layout.cell(cell, folder / cell.path, base) for cell in cells(spec))
     return Plan(spec, folder, sequence, identity, protocol, references_key, base, plans)
@@ -143,6 +143,7 @@ class _Layout:
     sequence: TaskSequence
     identity: Identity
     references_key: str
+    protocol: str
 
     def base(self, place: Path) -> StagePlan:
         """Stage 0, the untouched backbone."""
@@ -182,7 +183,8 @@ class _Layout:
         drawn = [(item.path, item.text, item.seed) for item in items]
         images = keys.images_key(learning, self.spec.sampler.model_dump(), drawn, self.identity.how)
         embeddings = keys.embeddings_key(images, self.identity.judge_fingerprints)
-        context = keys.digest(self.references_key, base, self.spec.preservation_images, self.identity.judges)
+        named = (self.identity.judges, self.identity.backbone.id)
+        context = keys.digest(self.references_key, base, self.spec.preservation_images, self.protocol, *named)
         return Keys(learning, images, embeddings, keys.scores_key(embeddings, labels, context))
 
     def _items(self, concepts: Sequence[Concept], form: Any) -> tuple[Item, ...]:

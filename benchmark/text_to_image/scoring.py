@@ -20,6 +20,7 @@ from cat_bench.benchmark.text_to_image.references import Arrays, named, prefix, 
 from cat_bench.benchmark.text_to_image.strangers import strangers
 from cat_bench.results.measures.scores import (
     Known,
+    Noise,
     SecondOpinion,
     score_base,
     score_other_noise,
@@ -116,14 +117,27 @@ def score(plan: Plan, stage: StagePlan, folder: Path) -> None:
         plan.spec.preservation_images,
     )
     shared: dict[str, Any] = {"extractor": extractor, "preservation_images": images}
+    run = {"sequence": plan.sequence.id, "backbone": plan.identity.backbone.id, "protocol": plan.protocol}
+    noise, other = _noise(stage, "preservation"), _noise(stage, "other_noise")
     if stage.cell is None:
         import pandas as pd
 
-        floor = score_base(plan.sequence.id, concepts, compared, texts, preservation, **shared)
-        ceiling = score_real(plan.sequence.id, compared, tuple(strata), extractor=extractor)
-        noise = score_other_noise(plan.sequence.id, preservation, named(embeddings, "other_noise", strata), **shared)
-        table = pd.concat([floor, noise, ceiling], ignore_index=True)
+        again = named(embeddings, "other_noise", strata)
+        tables = (
+            score_base(run, concepts, compared, texts, preservation, noise=noise, **shared),
+            score_other_noise(run, preservation, again, noise=other, **shared),
+            score_real(run, compared, tuple(strata), extractor=extractor),
+        )
+        table = pd.concat(tables, ignore_index=True)
     else:
-        labels = {**stage.labels, "sequence": plan.sequence.id}
-        table = score_stage(labels, stage.number, concepts, compared, texts, preservation, base, **shared)
+        labels = {**stage.labels, **run}
+        table = score_stage(labels, stage.number, concepts, compared, texts, preservation, base, noise=noise, **shared)
     write_scores(table, folder / SCORES)
+
+
+def _noise(stage: StagePlan, preservation: str) -> Noise:
+    """Of the stage's images; preservation: the kind of item that stands for it."""
+    seeds: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for item in stage.items:
+        seeds[item.kind][item.group.partition("/")[2]].append(item.seed)
+    return Noise(seeds["concept"], seeds[preservation])

@@ -1,6 +1,6 @@
 """Rows of the long table about concepts: generated images, or the references themselves, against the references."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,8 +47,21 @@ class Known:
     second: SecondOpinion | None = None
 
 
-def concept_blocks(concept: str, x: npt.ArrayLike, texts: Embeddings, known: Known) -> list[Block]:
-    """A concept's generated images x (prompts x images, d) against its references and the texts of its prompts."""
+def numbered(name: str, size: int, each: int, noise: Sequence[int] | None) -> Block:
+    """Which images `size` rows belong to, `each` a prompt; name: the concept or stratum. Raises ResultError."""
+    block: Block = {"concept": name, "prompt": np.arange(size) // each, "image": np.arange(size) % each}
+    if noise is not None and len(noise) != size:
+        raise ResultError(f"{name!r} has {size} images and {len(noise)} seeds of noise: give one an image")
+    return block if noise is None else block | {"noise": np.array(noise, dtype=np.int64)}
+
+
+def concept_blocks(
+    concept: str, x: npt.ArrayLike, texts: Embeddings, known: Known, noise: Sequence[int] | None = None
+) -> list[Block]:
+    """A concept's generated images x (prompts x images, d) against its references and the texts of its prompts.
+
+    noise: the seed of each image's.
+    """
     second, references = known.second, known.references
     if any(concept not in needed for needed in (references, known.training, texts)):
         raise ResultError(
@@ -65,7 +78,7 @@ def concept_blocks(concept: str, x: npt.ArrayLike, texts: Embeddings, known: Kno
             f"concept {concept!r} has {size} images for {len(prompts)} prompts: not the same for each prompt"
         )
     each = size // len(prompts)
-    image = {"concept": concept, "prompt": np.arange(size) // each, "image": np.arange(size) % each}
+    image = numbered(concept, size, each, noise)
     image["reason"] = "the image's embedding is not finite"
     scores = {
         "clip_i": formulas.clip_i(images, references[concept]),

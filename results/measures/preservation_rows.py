@@ -1,21 +1,23 @@
 """Rows of the long table about what is left of the base model: pairs of its images and others', by stratum."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from cat_bench.results.errors import ResultError
 from cat_bench.results.measures import formulas
+from cat_bench.results.measures.concept_rows import Block, Embeddings, numbered
 
 ALL = "all"  # stratum of the scores over all strata together
-Embeddings = Mapping[str, npt.ArrayLike]  # by stratum: (n, d), all images of the first prompt first
-Block = dict[str, Any]  # columns of the long table to a scalar or an array
 
 
-def preservation_blocks(adapted: Embeddings, base: Embeddings, each: int) -> list[Block]:
-    """KPS of the pairs of one prompt and noise, per stratum and for all together; `each` images a prompt."""
+def preservation_blocks(
+    adapted: Embeddings, base: Embeddings, each: int, noise: Mapping[str, Sequence[int]]
+) -> list[Block]:
+    """KPS of the pairs of one prompt, per stratum and for all together; `each` images a prompt.
+
+    noise: by stratum the seeds of the adapted images'.
+    """
     blocks: list[Block] = []
     cosines = []
     for stratum, x in adapted.items():
@@ -23,8 +25,7 @@ def preservation_blocks(adapted: Embeddings, base: Embeddings, each: int) -> lis
             raise ResultError(f"preservation stratum {stratum!r} has no images of the base model to compare with")
         cosine = formulas.kps_cosine(base[stratum], x)
         cosines.append(cosine)
-        index = np.arange(len(cosine))
-        where = {"concept": stratum, "prompt": index // each, "image": index % each}
+        where = numbered(stratum, len(cosine), each, noise.get(stratum))
         blocks.append({**where, "metric": "kps_cos", "value": cosine, "reason": "the image's embedding is not finite"})
         blocks.append(_kps_block(stratum, cosine))
     if cosines:

@@ -26,14 +26,17 @@ SET = -1  # in `prompt` and `image`: the score belongs to the whole set of image
 SCHEMA = pa.schema(
     [
         pa.field("schema_version", pa.int16(), nullable=False),
+        pa.field("backbone", pa.string(), nullable=False),
+        pa.field("protocol", pa.string(), nullable=False),  # equal where rows may stand in one table
         pa.field("method", pa.string(), nullable=False),
         pa.field("sequence", pa.string(), nullable=False),
-        pa.field("order", pa.int32(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("order", pa.int32()),  # null, as is the seed, where nothing is learned
+        pa.field("seed", pa.int64()),
         pa.field("stage", pa.int32(), nullable=False),
         pa.field("concept", pa.string(), nullable=False),  # for preservation metrics: the stratum
         pa.field("prompt", pa.int32(), nullable=False),
         pa.field("image", pa.int32(), nullable=False),
+        pa.field("noise", pa.int64()),  # seed of the image's noise; equal seeds pair images of methods and stages
         pa.field("metric", pa.string(), nullable=False),
         pa.field("extractor", pa.string(), nullable=False),  # id of the model whose features were compared
         pa.field("value", pa.float64()),  # null only with a reason
@@ -44,7 +47,10 @@ SCHEMA = pa.schema(
     ]
 )
 COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
-_INTEGERS = ("schema_version", "order", "seed", "stage", "prompt", "image", "n")
+_INTEGERS = ("schema_version", "stage", "prompt", "image", "n")
+_NULLABLE = ("order", "seed", "noise")
+# Not by way of floats, which have no room for a seed's 63 bits.
+_EXACT = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
 
 
 def frame(blocks: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -79,6 +85,8 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     for column in COLUMNS:
         if column in _INTEGERS:
             table[column] = table[column].astype(np.int64)
+        elif column in _NULLABLE:
+            table[column] = table[column].astype("Int64")
         elif column in ("value", "margin"):
             table[column] = table[column].astype(np.float64)
         else:  # object on every pandas, so that None stays None
@@ -107,7 +115,7 @@ def validate(table: pd.DataFrame, where: str = "the table") -> pd.DataFrame:
 def write_scores(table: pd.DataFrame, path: Path) -> None:
     """Writes the long table as Parquet, whole or not at all. The same table gives the same bytes."""
     table = validate(table, str(path))
-    arrays = [pa.array(table[f.name].to_numpy(), type=f.type, from_pandas=True) for f in SCHEMA]
+    arrays = [pa.array(table[f.name], type=f.type, from_pandas=True) for f in SCHEMA]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), buffer, compression="zstd")
     write_atomically(path, buffer.getvalue())
@@ -116,7 +124,7 @@ def write_scores(table: pd.DataFrame, path: Path) -> None:
 def read_scores(path: Path) -> pd.DataFrame:
     """Reads and validates a long table. Raises ResultError if the file is damaged or of another schema."""
     try:
-        table = pq.ParquetFile(path).read().to_pandas()
+        table = pq.ParquetFile(path).read().to_pandas(types_mapper=_EXACT.get)
     except (OSError, pa.ArrowInvalid) as error:
         raise ResultError(f"{path} cannot be read ({error}): delete its stage folder and run again") from error
     return validate(table, str(path))

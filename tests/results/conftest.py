@@ -32,6 +32,7 @@ BEHAVIOUR = {
     "clora": (0.60, 0.03, 0.03),
 }
 STRATA = ("class", "other", "unknown", "named")
+RUN = {"sequence": "faces5", "backbone": "avatars64", "protocol": "p" * 64}
 SIZE, WIDTH, PROMPTS, IMAGES, REFERENCES, KEPT = 16, 32, 3, 2, 6, 4
 
 
@@ -124,9 +125,9 @@ def write_run(
     provenance = {"spec_hash": "0" * 64, "versions": {"torch": "2.14.1"}, "git": {"commit": "abc123", "dirty": False}}
     write_json(folder / "run.json", {"spec": spec, **provenance, "device": "cpu", "started": "2026-01-02T03:04:05Z"})
     floor = {c: world.drawn(c, 0.0, "base") for c in concepts}
-    base = score_base("faces5", floor, world.known(dino, floor), world.texts, world.kept, extractor="eye")
-    real = score_real("faces5", world.known(dino), STRATA, extractor="eye")
-    noise = score_other_noise("faces5", world.kept, world.adapted(0.05, "other noise"), extractor="eye")
+    base = score_base(RUN, floor, world.known(dino, floor), world.texts, world.kept, extractor="eye")
+    real = score_real(RUN, world.known(dino), STRATA, extractor="eye")
+    noise = score_other_noise(RUN, world.kept, world.adapted(0.05, "other noise"), extractor="eye")
     (folder / "base").mkdir(parents=True)
     write_scores(pd.concat([base, noise, real]), folder / "base" / "scores.parquet")
     write_json(folder / "base" / "stage.json", {"stage": 0, "seconds": {"sample": 21.0, "score": 1.0}})
@@ -139,7 +140,7 @@ def write_run(
             for seed in seeds:
                 turn = list(concepts) if order == 0 else list(draws("order", order).permutation(list(concepts)))
                 status, reason = trouble.get((method, order, seed), ("ok", None))
-                cell = {"method": method, "sequence": "faces5", "order": order, "seed": seed}
+                cell = {**RUN, "method": method, "order": order, "seed": seed}
                 for t in range(1, len(concepts) + 1 if status == "ok" else 2):
                     write_stage(folder, world, cell, t, turn, pictures, dino)
                 place = folder / method / f"order{order}-seed{seed}"

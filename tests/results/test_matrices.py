@@ -76,7 +76,16 @@ def test_one_concept_cannot_be_forgotten() -> None:
 
 
 def rows(method: str, stage: int, concept: str, values: list[float | None]) -> dict[str, object]:
-    key = {"method": method, "sequence": "s", "order": 0, "seed": 0, "stage": stage, "concept": concept}
+    key = {
+        "method": method,
+        "sequence": "s",
+        "backbone": "b",
+        "protocol": "p",
+        "order": 0,
+        "seed": 0,
+        "stage": stage,
+        "concept": concept,
+    }
     return {**key, "metric": "clip_i", "prompt": 0, "image": np.arange(len(values)), "value": values, "reason": "lost"}
 
 

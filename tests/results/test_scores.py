@@ -13,13 +13,14 @@ from cat_bench.results.errors import ResultError
 from cat_bench.results.measures import formulas, scores
 from cat_bench.results.measures.metrics import METRICS, metric
 from cat_bench.results.measures.recognition import NOBODY, recognise
-from cat_bench.results.measures.scores import Known, SecondOpinion
+from cat_bench.results.measures.scores import Known, Noise, SecondOpinion
 from cat_bench.results.records.long_table import COLUMNS, frame, read_scores, validate, write_scores
 
 score_stage, score_base, score_real = (
     partial(function, extractor="eye") for function in (scores.score_stage, scores.score_base, scores.score_real)
 )
-CELL = {"method": "lora", "sequence": "s", "order": 1, "seed": 2}
+RUN = {"sequence": "s", "backbone": "b", "protocol": "p"}
+CELL = {**RUN, "method": "lora", "order": 1, "seed": 2}
 draw = np.random.default_rng(5)
 REFERENCES = {c: draw.normal(size=(4, 8)) for c in "ab"}
 TEXTS = {c: draw.normal(size=(3, 8)) for c in "ab"}
@@ -70,13 +71,33 @@ def test_rows_of_accuracy_keep_who_was_seen_and_by_what_margin() -> None:
 
 def test_where_no_prompt_names_the_class_nobody_is_unknown_and_accuracy_null() -> None:
     unnamed = replace(KNOWN, strangers={"a": np.empty((0, 8)), "b": STRANGERS["b"]})
-    for table in (score_stage(CELL, 1, GENERATED, unnamed, TEXTS, {}, {}), score_real("s", unnamed)):
+    for table in (score_stage(CELL, 1, GENERATED, unnamed, TEXTS, {}, {}), score_real(RUN, unnamed)):
         rows = select(table, "concept_accuracy", "a")
         assert rows["value"].isna().all() and rows["reason"].str.contains("nobody has no centroid").all()
 
 
+def test_rows_keep_what_statistics_need(tmp_path: Path) -> None:
+    """The noise pairs images; a seed of 63 bits comes back to the last of them. What learns nothing has no seed."""
+    large = 2**62 + 1  # a float would round it
+    noise = Noise({"a": range(large, large + 6)}, {"class": range(10, 14), "other": range(20, 24)})
+    stage = score_stage(CELL, 1, GENERATED, KNOWN, TEXTS, KEPT, BASE, noise=noise)
+    floor = score_base(RUN, GENERATED, KNOWN, TEXTS, BASE, noise=noise)
+    write_scores(pd.concat([stage, floor, score_real(RUN, KNOWN)]), tmp_path / "t.parquet")
+    table = read_scores(tmp_path / "t.parquet")
+    assert set(table["backbone"]) == {"b"} and set(table["protocol"]) == {"p"}
+    learned = table["method"] == "lora"
+    assert set(table.loc[learned, "order"]) == {1} and set(table.loc[learned, "seed"]) == {2}
+    assert table.loc[~learned, ["order", "seed"]].isna().all(axis=None)
+    assert select(table[learned], "clip_i", "a")["noise"].tolist() == list(range(large, large + 6))
+    assert select(table[table["method"] == "base"], "copying", "a")["noise"].tolist() == list(range(large, large + 6))
+    assert select(table, "kps_cos", "other")["noise"].dropna().tolist() == [20, 21, 22, 23]
+    assert table.loc[(table["prompt"] == -1) | (table["method"] == "real"), "noise"].isna().all()
+    with pytest.raises(ResultError, match="6 images and 2 seeds of noise"):
+        score_stage(CELL, 1, GENERATED, KNOWN, TEXTS, KEPT, BASE, noise=Noise({"a": [1, 2]}))
+
+
 def test_floor_compares_different_prompts_only() -> None:
-    table = score_base("s", GENERATED, KNOWN, TEXTS, BASE, preservation_images=2)
+    table = score_base(RUN, GENERATED, KNOWN, TEXTS, BASE, preservation_images=2)
     x = formulas.unit(BASE["class"])
     pairs = [(1 + x[i] @ x[j]) / 2 for i in (0, 1) for j in (2, 3)]
     row = select(table, "kps", "class").iloc[0]
@@ -87,20 +108,20 @@ def test_floor_compares_different_prompts_only() -> None:
 
 
 def test_other_noise_is_scored_like_a_stage_against_the_same_base_images() -> None:
-    table = scores.score_other_noise("s", BASE, KEPT, extractor="eye", preservation_images=2)
+    table = scores.score_other_noise(RUN, BASE, KEPT, extractor="eye", preservation_images=2)
     assert set(table["method"]) == {"other_noise"} and set(table["stage"]) == {0}
     stage = score_stage(CELL, 1, {}, KNOWN, {}, KEPT, BASE, preservation_images=2)
     assert table["value"].tolist() == stage["value"].tolist() and table["concept"].tolist() == stage["concept"].tolist()
 
 
 def test_ceiling_leaves_each_image_out_and_says_what_it_cannot_know() -> None:
-    table = score_real("s", KNOWN, ("class",))
+    table = score_real(RUN, KNOWN, ("class",))
     np.testing.assert_allclose(select(table, "clip_i", "a")["value"], formulas.clip_i_left_out(REFERENCES["a"]))
     text = select(table, "clip_t", "a").iloc[0]
     assert pd.isna(text["value"])
     assert "evaluation prompts" in text["reason"]
     assert select(table, "kps", "all").iloc[0]["value"] == 1.0
-    captioned = score_real("s", KNOWN, reference_texts={c: x + 1 for c, x in REFERENCES.items()})
+    captioned = score_real(RUN, KNOWN, reference_texts={c: x + 1 for c, x in REFERENCES.items()})
     assert captioned["value"].notna().all()
 
 
@@ -121,7 +142,7 @@ def test_one_reference_is_enough_for_all_but_sets() -> None:
     assert select(table, "clip_i", "a")["value"].notna().all()
     (row,) = select(table, "mmd", "a").to_dict("records")
     assert pd.isna(row["value"]) and row["reason"] == "needs two images and two references or more"
-    alone = score_real("s", few)
+    alone = score_real(RUN, few)
     assert set(select(alone, "clip_i", "a")["reason"]) == {"needs two references or more"}
 
 
@@ -138,9 +159,9 @@ def test_a_second_opinion_adds_its_own_rows_and_changes_no_other() -> None:
     pairs = formulas.unit(SECOND.concepts["a"]) @ formulas.unit(SECOND.references["a"]).T
     np.testing.assert_allclose(stage["value"], pairs.mean(axis=1))
     assert stage["prompt"].tolist() == [0, 0, 1, 1, 2, 2] and stage["image"].tolist() == [0, 1, 0, 1, 0, 1]
-    floor = halves(score_base, "s", GENERATED, KNOWN, TEXTS, BASE)
+    floor = halves(score_base, RUN, GENERATED, KNOWN, TEXTS, BASE)
     assert floor["value"].tolist() == stage["value"].tolist()
-    ceiling = halves(score_real, "s", KNOWN)
+    ceiling = halves(score_real, RUN, KNOWN)
     own = formulas.unit(SECOND.references["b"]) @ formulas.unit(SECOND.references["b"]).T
     expected = (own.sum(axis=1) - 1) / 3  # each reference is compared with the three others
     np.testing.assert_allclose(select(ceiling, "dino_i", "b")["value"], expected)
@@ -172,7 +193,7 @@ def test_misfits_are_said(changes: dict[str, object], says: str) -> None:
 
 
 def test_written_tables_come_back_and_repeat_themselves(tmp_path: Path) -> None:
-    table = pd.concat([score_stage(CELL, 1, GENERATED, KNOWN, TEXTS, KEPT, BASE), score_real("s", KNOWN)])
+    table = pd.concat([score_stage(CELL, 1, GENERATED, KNOWN, TEXTS, KEPT, BASE), score_real(RUN, KNOWN)])
     write_scores(table, tmp_path / "a.parquet")
     write_scores(table, tmp_path / "b.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
@@ -184,7 +205,7 @@ def test_damaged_and_foreign_tables_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"not parquet")
     with pytest.raises(ResultError, match=r"bad\.parquet cannot be read"):
         read_scores(tmp_path / "bad.parquet")
-    table = score_real("s", KNOWN)
+    table = score_real(RUN, KNOWN)
     with pytest.raises(ResultError, match="newer version"):
         validate(table.assign(schema_version=99))
     with pytest.raises(ResultError, match=r"earlier version of cat-bench .* give the same `cat-bench run` again"):

@@ -66,6 +66,18 @@ def test_a_method_that_learns_nothing_keeps_all_of_the_base_model_exactly(tmp_pa
             assert len(kept) and set(kept["value"]) == {1.0}
 
 
+def test_rows_of_one_image_have_one_noise_whatever_drew_it(tmp_path: Path) -> None:
+    go(tmp_path)
+    places = ("base", "lora/order0-seed0/03-cy", "cat/order0-seed0/03-cy")
+    found = [read_scores(tmp_path / "letters3" / place / "scores.parquet") for place in places]
+    assert all(table["protocol"].nunique() == 1 for table in found) and set(found[0]["backbone"]) == {"fake"}
+    noise = [t[(t["metric"] == "clip_i") & (t["method"] != "real")]["noise"].tolist() for t in found]
+    assert noise[0] == noise[1] == noise[2] and len(set(noise[0])) == 18
+    kept = [t[(t["metric"] == "kps_cos") & (t["prompt"] >= 0)]["noise"].tolist() for t in found]
+    assert kept[1] == kept[2] and len(kept[1]) == 5 and not {*kept[0]} & {*kept[1]}  # the base's are of other noise
+    assert found[0]["seed"].isna().all() and set(found[1]["seed"]) == {0}
+
+
 def test_the_base_model_is_compared_with_itself_from_other_noise(tmp_path: Path) -> None:
     go(tmp_path)
     base = tmp_path / "letters3/base"
