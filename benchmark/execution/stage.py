@@ -17,7 +17,7 @@ from cat_bench.benchmark.system import provenance
 from cat_bench.benchmark.text_to_image.scoring import sample_and_embed, score
 
 SCHEMA_VERSION = 1
-_FACTS = ("trainable_parameters", "bytes_carried", "delta_norm")
+_FACTS = ("trainable_parameters", "bytes_carried", "delta_norm", "change_norm")
 
 
 def ready(stage: StagePlan) -> bool:

@@ -66,6 +66,16 @@ class AdapterState:
         )
 
 
+def carried_bytes(flat: Mapping[str, Tensor]) -> int:
+    """Bytes of a packed state that the next concept cannot do without.
+
+    A fresh adapter (every B is zero: after a merge) and its fresh token say nothing and could be drawn again.
+    """
+    fresh = all(not value.any() for key, value in flat.items() if key.startswith("B."))
+    kept = [v for key, v in flat.items() if not (fresh and (key.startswith(("A.", "B.")) or key == "token"))]
+    return sum(value.numel() * value.element_size() for value in kept)
+
+
 def check_fit(flat: Mapping[str, Tensor], own: AdapterState) -> None:
     """Raises AdapterError unless a packed state has the layers, rank and shapes of an adapter whose state is `own`."""
     count = len({key.split(".")[1] for key in flat if key.startswith("factors.")})

@@ -51,7 +51,7 @@ class LoraAdapter:
         if learns_token:
             self.token = nn.Parameter(torch.zeros(1, host.token_width, device=host.device))
         self._sums: dict[str, Tensor] = {}  # the past's, computed on demand
-        self._entry: dict[str, Tensor] | None = None  # past + delta as this stage was entered
+        self.entry: dict[str, Tensor] | None = None  # past + delta as this stage was entered
         self._swaps: dict[tuple[Mode, torch.dtype | None], list[Swap]] = {}
 
         network = host.network
@@ -146,7 +146,7 @@ class LoraAdapter:
     def enter(self, generator: torch.Generator) -> None:
         """Begin a stage: take its `init` stream, and remember the state now as "previous"."""
         self.generator = generator
-        self._entry = self.deltas()
+        self.entry = self.deltas()
         self._swaps = {}
 
     @contextmanager
@@ -166,9 +166,9 @@ class LoraAdapter:
         if mode == "on" and (self.factors or self.dense):
             change = {name: self.past(name) for name in self.names}
         elif mode == "previous":
-            if self._entry is None:
+            if self.entry is None:
                 raise AdapterError('"previous" was asked for before a stage was entered')
-            change = self._entry
+            change = self.entry
         swaps = [
             parameter_swap(self._base[name], "weight", folded(self._base[name], change[name], dtype)) for name in change
         ]

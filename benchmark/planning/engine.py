@@ -52,7 +52,8 @@ class Engine(Protocol):
     def learn(self, cell: CellPlan, stage: StagePlan, target: Path) -> Generator[Learning, None, dict[str, Any]]:
         """Learn the stage's concept on top of `stage.previous` and write the adapter to `target`.
 
-        Returns facts for the record: trainable_parameters, bytes_carried, delta_norm.
+        Returns facts for the record: trainable_parameters, bytes_carried, delta_norm (of all that was learned) and
+        change_norm (of what this stage changed).
         """
 
     def sample(

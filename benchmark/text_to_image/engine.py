@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from cat_bench.benchmark.extractors.base import Extractor
 from cat_bench.benchmark.extractors.clip import MetricModel
 from cat_bench.benchmark.extractors.dino import DinoModel
 from cat_bench.benchmark.extractors.folders import metric_for
+from cat_bench.benchmark.learning.adapter_state import carried_bytes
 from cat_bench.benchmark.learning.lora import LoraAdapter
 from cat_bench.benchmark.planning.engine import Pictures
 from cat_bench.benchmark.planning.events import Learning
@@ -93,11 +94,15 @@ class TorchEngine:
                 tokens=self._tokens(method, stage, with_own=False),
                 economy=self.economy,
             )
-            content = save(adapter.state_dict(extra=method.state()))
-            write_bytes(target, content)
-            norm = sum(float(delta.double().square().sum()) for delta in adapter.deltas().values()) ** 0.5
-            trainable = sum(parameter.numel() for parameter in adapter.parameters())
-        return {"trainable_parameters": trainable, "bytes_carried": len(content), "delta_norm": norm}
+            state = adapter.state_dict(extra=method.state())
+            write_bytes(target, save(state))
+            deltas, before = adapter.deltas(), adapter.entry or {}
+            return {
+                "trainable_parameters": sum(parameter.numel() for parameter in adapter.parameters()),
+                "bytes_carried": carried_bytes(state),
+                "delta_norm": _norm(deltas.values()),
+                "change_norm": _norm(delta - before[name] for name, delta in deltas.items()),
+            }
 
     def sample(
         self, cell: CellPlan | None, stage: StagePlan, adapter: Path | None, start: int
@@ -150,3 +155,8 @@ class TorchEngine:
         known = (*stage.earlier, stage.concept) if with_own else stage.earlier
         found = ((concept.trigger, method.token(concept)) for concept in known)
         return {trigger: token for trigger, token in found if token is not None}
+
+
+def _norm(deltas: Iterable[Tensor]) -> float:
+    """Frobenius norm of all layers' changes together."""
+    return float(sum(float(delta.double().square().sum()) for delta in deltas) ** 0.5)

@@ -78,27 +78,34 @@ def stage_records(run: Run) -> pd.DataFrame:
             line: dict[str, Any] = {"method": cell.method, "order": cell.order, "seed": cell.seed}
             line |= {"stage": stage.number, "concept": stage.concept, "status": cell.status}
             line |= {f"seconds_{part}": seconds.get(part) for part in ("train", "sample", "score")}
-            facts = ("peak_memory_bytes", "trainable_parameters", "bytes_carried", "delta_norm", "key")
+            facts = ("peak_memory_bytes", "trainable_parameters", "bytes_carried", "delta_norm", "change_norm", "key")
             lines.append(line | {fact: stage.info.get(fact) for fact in facts})
     return pd.DataFrame(lines)
 
 
-def change_table(run: Run) -> Table | None:
-    """Norm of the whole change of the weights after each stage, mean over cells; None if it was not recorded."""
+def change_tables(run: Run) -> tuple[Table, ...]:
+    """Norms of the change of the weights after and by each stage, mean over cells; none if they were not recorded."""
+    after = "A method that learns less and less shows as a curve that flattens."
+    alone = "What each stage changed, whatever of it an earlier stage had changed already."
+    found = (
+        _change_table(run, "change", "delta_norm", "Size of the change ‖ΔW‖ after each stage", after),
+        _change_table(run, "change-by-stage", "change_norm", "Size of the change by each stage alone", alone),
+    )
+    return tuple(table for table in found if table is not None)
+
+
+def _change_table(run: Run, name: str, fact: str, title: str, note: str) -> Table | None:
     records = stage_records(run)
-    if records.empty or records["delta_norm"].isna().all():
+    if records.empty or records[fact].isna().all():
         return None
-    mean = records.groupby(["method", "stage"])["delta_norm"].mean().unstack("stage")
+    mean = records.groupby(["method", "stage"])[fact].mean().unstack("stage")
     stages = range(1, len(run.concepts) + 1)
     rows = []
     for method in run.methods:
         values = [float(mean[t].get(method, math.nan)) if t in mean else math.nan for t in stages]
         rows.append((Entry(method), *(Entry(f"{v:.3g}" if math.isfinite(v) else MISSING) for v in values)))
     columns = ("method", *(f"stage {t}" for t in stages))
-    note = "Mean over cells. A method that learns less and less shows as a curve that flattens."
-    return Table(
-        "change", "Size of the change ‖ΔW‖ after each stage", columns, tuple(rows), ("method",) * len(rows), note
-    )
+    return Table(name, title, columns, tuple(rows), ("method",) * len(rows), f"Mean over cells. {note}")
 
 
 def provenance(info: Mapping[str, Any]) -> list[tuple[str, str]]:

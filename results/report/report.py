@@ -119,12 +119,11 @@ def page(run: Run, summary: Summary, figures: tuple[Plot, ...], pictures: tuple[
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    change = reading.change_table(run)
     return environment.get_template("report.html.j2").render(
         run=run,
         summary=summary,
         headline=headline(summary),
-        tables=[*group_tables(summary), *([change] if change else [])],
+        tables=[*group_tables(summary), *reading.change_tables(run)],
         plots=figures,
         grids=pictures,
         verdicts=reading.verdicts(summary),

@@ -138,7 +138,12 @@ class FakeEngine:
         write_arrays(
             target, {"A": numbers(before, stage.concept.id, cell.cell.method, settings, cell.cell.seed, shape=(4,))}
         )
-        return {"trainable_parameters": 4, "bytes_carried": target.stat().st_size, "delta_norm": 1.0}
+        return {
+            "trainable_parameters": 4,
+            "bytes_carried": target.stat().st_size,
+            "delta_norm": 1.0,
+            "change_norm": 0.5,
+        }
 
     def sample(
         self, cell: CellPlan | None, stage: StagePlan, adapter: Path | None, start: int

@@ -104,7 +104,13 @@ def write_stage(
         draw(place / "images" / concept / "00-0.png", hue, strength[concept], *axes, k)
     info = {"schema_version": 1, **cell, "stage": t, "concept": order[t - 1], "status": "ok"}
     info |= {"seconds": {"train": 9.5 + 0.1 * t, "sample": 8.0, "score": 0.5}, "peak_memory_bytes": 1_400_000_000}
-    info |= {"trainable_parameters": 250_000, "bytes_carried": 1_000_000 * t, "delta_norm": 1.5 * t, "key": f"k{t}"}
+    info |= {
+        "trainable_parameters": 250_000,
+        "bytes_carried": 1_000_000 * t,
+        "delta_norm": 1.5 * t,
+        "change_norm": 1.5,
+        "key": f"k{t}",
+    }
     write_json(place / "stage.json", info)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.errors import AdapterError
+from cat_bench.benchmark.learning.adapter_state import carried_bytes
 from cat_bench.benchmark.learning.lora import LoraAdapter
 from cat_bench.benchmark.planning.seeds import generator
 from cat_bench.methods.base import Adapter
@@ -214,3 +215,17 @@ def test_one_adapter_at_a_time_and_only_where_there_is_a_layer(tiny: Backbone, a
     cross.close()
     assert not hasattr(tiny.unet, "peft_config")
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_bytes_carried_are_those_of_what_was_learned_and_not_of_a_fresh_adapter(tiny: Backbone) -> None:
+    adapter = make(tiny, learns_token=True)
+    pairs = sum(4 * (adapter.A[name].numel() + adapter.B[name].numel()) for name in adapter.names)  # fp32
+    extra, token = {"mask": torch.zeros(10, dtype=torch.bool)}, 4 * tiny.token_width
+    assert carried_bytes(adapter.state_dict()) == 0
+    learn(adapter, 1)
+    assert carried_bytes(adapter.state_dict(extra)) == pairs + token + 10
+    adapter.fold()
+    assert carried_bytes(adapter.state_dict(extra)) == pairs + 10  # the pair is in the past now, once
+    learn(adapter, 2)
+    assert carried_bytes(adapter.state_dict()) == 2 * pairs + token
+    adapter.close()
