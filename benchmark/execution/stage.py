@@ -71,12 +71,13 @@ def _learn(work: Work, cell: CellPlan | None, stage: StagePlan, place: Workplace
     if donor := _take(work.library, place, "key", ADAPTER):
         facts = {fact: donor.get(fact) for fact in _FACTS}
         seconds, peak = donor["seconds"]["train"], donor.get("peak_memory_bytes")
-        place.note(**facts, train_seconds=seconds, train_peak=peak, train_shared=True)
+        made = donor.get("made", {}).get("train")
+        place.note(**facts, train_seconds=seconds, train_peak=peak, train_shared=True, train_made=made)
         return
     began = time.monotonic()
     facts = yield from work.engine.learn(cell, stage, place.folder / ADAPTER)
     seconds, peak = time.monotonic() - began, provenance.peak_memory()
-    place.note(**facts, train_seconds=seconds, train_peak=peak, computed=True)
+    place.note(**facts, train_seconds=seconds, train_peak=peak, train_made=_made_with(work), computed=True)
 
 
 def _sample(work: Work, cell: CellPlan | None, stage: StagePlan, place: Workplace) -> Iterator[events.Event]:
@@ -84,16 +85,22 @@ def _sample(work: Work, cell: CellPlan | None, stage: StagePlan, place: Workplac
     if place.has(EMBEDDINGS):
         return
     if donor := _take(work.library, place, "embeddings_key", IMAGES, EMBEDDINGS):
-        place.note(sample_seconds=donor["seconds"]["sample"], sample_shared=True)
+        made = donor.get("made", {}).get("sample")
+        place.note(sample_seconds=donor["seconds"]["sample"], sample_shared=True, sample_made=made)
         return
     donor = _take(work.library, place, "samples_key", IMAGES)
     before = donor["seconds"]["sample"] if donor else place.notes.get("sample_seconds", 0.0)
+    place.note(sample_made=donor.get("made", {}).get("sample") if donor else _made_with(work))
     began = time.monotonic()
     roles = tuple(work.plan.identity.extractors)
     adapter = place.folder / ADAPTER if cell else None
     for done in sample_and_embed(work.engine, roles, cell, stage, place.folder, adapter):
         place.note(sample_seconds=before + time.monotonic() - began, computed=True)
         yield events.Sampling(done, len(stage.items))
+
+
+def _made_with(work: Work) -> dict[str, Any]:
+    return provenance.made_with(str(work.plan.identity.how.get("device")))
 
 
 def _score(work: Work, stage: StagePlan, place: Workplace) -> None:
@@ -137,5 +144,7 @@ def _record(plan: Plan, cell: CellPlan | None, stage: StagePlan, place: Workplac
         "config": cell.config.model_dump(mode="json") if cell else {},
         "protocol": plan.protocol,
         "versions": provenance.versions(),
+        # Which versions and GPU made a part, wherever it was made first.
+        "made": {part: notes[f"{part}_made"] for part in ("train", "sample") if notes.get(f"{part}_made")},
         "written": provenance.now(),
     }

@@ -39,6 +39,14 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+def made_with(device: str) -> dict[str, str | None]:
+    """What the numbers of one stage come from: the versions that decide them and, on a GPU, its model."""
+    found = {package: versions()[package] for package in ("torch", "diffusers", "peft")}
+    torch = sys.modules.get("torch")
+    gpu = torch.cuda.get_device_name() if torch and device == "cuda" and torch.cuda.is_available() else None
+    return {**found, "gpu": gpu}
+
+
 def git_state(folder: Path | None = None) -> dict[str, Any] | None:
     """Commit of the checkout that the package runs from and whether it was changed; None for an installed package."""
     folder = folder or Path(__file__).resolve().parents[2]

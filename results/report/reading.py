@@ -63,6 +63,21 @@ def missing_scores(run: Run) -> list[str]:
     return [f"{method}, {metric}: {reason} ({count}×)" for (method, metric, reason), count in counts.items()]
 
 
+def mixtures(run: Run) -> list[str]:
+    """One line for each of torch, diffusers, peft and the GPU's model that is not the same for all that is compared."""
+    found: dict[str, dict[str, set[str]]] = {}
+    stages = [("the base model", run.base_info), *((s.method, stage.info) for s in run.cells for stage in s.stages)]
+    for name, info in stages:
+        for made in (info.get("made") or {}).values():
+            for what, which in made.items():
+                found.setdefault(what, {}).setdefault(str(which or "none"), set()).add(name)
+    return [
+        f"{what}: " + "; ".join(f"{which} made {', '.join(sorted(names))}" for which, names in sorted(kinds.items()))
+        for what, kinds in found.items()
+        if len(kinds) > 1
+    ]
+
+
 def extractors(run: Run) -> dict[str, str]:
     """Per metric the models whose features its scores were made of, joined by commas where there are several."""
     named = run.scores.groupby("metric", sort=False)["extractor"].unique()

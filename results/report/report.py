@@ -52,7 +52,7 @@ def write_report(run_folder: Path | str, out: Path | str | None = None) -> Repor
     write_csv(reading.stage_records(run), folder / "stages.csv")
     summaries = folder / "summary.csv", folder / "summary.md", folder / "summary.tex"
     write_csv(summary.frame(), summaries[0])
-    write_atomically(summaries[1], markdown(tables, reading.trouble(run)).encode())
+    write_atomically(summaries[1], markdown(tables, reading.trouble(run), reading.mixtures(run)).encode())
     write_atomically(summaries[2], latex(tables).encode())
     matrices = []
     for name in (m.id for m in metrics_of(run) if m.of == "concept"):
@@ -128,6 +128,7 @@ def page(run: Run, summary: Summary, figures: tuple[Plot, ...], pictures: tuple[
         grids=pictures,
         verdicts=reading.verdicts(summary),
         trouble=reading.trouble(run),
+        mixtures=reading.mixtures(run),
         missing=reading.missing_scores(run),
         metrics=metrics_of(run),
         extractors=reading.extractors(run),

@@ -121,8 +121,8 @@ def summary_table(run_folder: Path | str) -> Table:
     return headline(summarise(Run.open(run_folder)))
 
 
-def markdown(tables: Sequence[Table], trouble: Sequence[str] = ()) -> str:
-    """All tables as Markdown; troubled cells listed at the end."""
+def markdown(tables: Sequence[Table], trouble: Sequence[str] = (), mixtures: Sequence[str] = ()) -> str:
+    """All tables as Markdown; troubled cells, and what was not made alike, listed at the end."""
     parts = []
     for t in tables:
         head = "| " + " | ".join(t.columns) + " |"
@@ -131,6 +131,8 @@ def markdown(tables: Sequence[Table], trouble: Sequence[str] = ()) -> str:
         parts.append("\n".join([f"## {t.title}", "", head, rule, *lines, "", t.note, *(f"\n- – {g}" for g in t.gaps)]))
     if trouble:
         parts.append("\n".join(["## Cells without figures", "", *(f"- {line}" for line in trouble)]))
+    if mixtures:
+        parts.append("\n".join(["## Not made with the same", "", *(f"- {line}" for line in mixtures)]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -111,6 +111,7 @@ def write_stage(
         "change_norm": 1.5,
         "key": f"k{t}",
     }
+    info |= {"made": {part: {"torch": "2.14.1", "gpu": None} for part in ("train", "sample")}}
     write_json(place / "stage.json", info)
 
 

@@ -1,5 +1,6 @@
 """The report as a whole: all files, repeatable to the byte, self-contained, and honest about what is missing."""
 
+import json
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -69,6 +70,21 @@ def test_page_is_self_contained_and_says_what_failed(report: ReportPaths) -> Non
     assert len(ids) == len(set(ids))
     for target in re.findall(r"url\(#([^)]+)\)", page):
         assert target in ids
+
+
+def test_tables_that_mix_versions_or_gpus_say_so(report: ReportPaths, small_run: Path, tmp_path: Path) -> None:
+    assert "not made alike" not in report.html.read_text(encoding="utf-8")
+    folder = Path(shutil.copytree(small_run, tmp_path / "run"))
+    path = folder / "lora" / "order0-seed0" / "02-tolbek" / "stage.json"
+    info = json.loads(path.read_text())
+    info["made"]["sample"] = {"torch": "2.15.0", "gpu": "NVIDIA H100"}
+    path.write_text(json.dumps(info))
+    paths = write_report(folder)
+    line = "torch: 2.14.1 made cat, lora; 2.15.0 made lora"
+    assert "not made alike" in paths.html.read_text(encoding="utf-8") and line in paths.html.read_text(encoding="utf-8")
+    assert f"- {line}\n- gpu: NVIDIA H100 made lora; none made cat, lora" in paths.summary[1].read_text(
+        encoding="utf-8"
+    )
 
 
 def test_pictures_are_valid(report: ReportPaths) -> None:

@@ -98,6 +98,8 @@ def test_a_run_leaves_every_stage_whole_and_scored(tmp_path: Path) -> None:
     stage = tmp_path / "letters3/cat/order0-seed0/02-bob"
     record = json.loads((stage / "stage.json").read_text())
     assert record["concept"] == "bob" and record["stage"] == 2 and record["status"] == "ok"
+    assert record["change_norm"] == 0.5 and record["made"]["train"]["torch"] == record["versions"]["torch"]
+    assert record["made"]["train"] == record["made"]["sample"] and record["made"]["sample"]["gpu"] is None
     assert record["trainable_parameters"] == 4 and record["seconds"]["train"] >= 0
     table = read_scores(stage / "scores.parquet")
     assert set(table["concept"]) >= {"ada", "bob", "class", "other"} and "cy" not in set(table["concept"])
