@@ -3,7 +3,8 @@
     learning    key(0) = H(backbone);  key(t) = H(key(t-1), concept, method, config, seed, precision, machine)
     images      H(key(t), sampler, every prompt and the seed of its noise)
     embeddings  H(images, the models that judge)
-    scores      H(embeddings, the references and texts of the whole sequence, the base's embeddings, the cell's name)
+    scores      H(embeddings, the references and texts of the whole sequence, the base's embeddings, the protocol, the
+                cell's name)
 
 Each of the four is looked up by its own key, so a change redoes what depends on it and nothing else.
 """

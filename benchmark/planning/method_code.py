@@ -56,7 +56,7 @@ def _module_source(name: str) -> str | None:
         if module is not None:
             return inspect.getsource(module)
         spec = importlib.util.find_spec(name)
-        return spec.loader.get_source(name) if spec and spec.loader else None  # type: ignore[attr-defined, no-any-return]
+        return spec.loader.get_source(name) if spec and spec.loader else None  # type: ignore[attr-defined]
     except (OSError, TypeError, ImportError, AttributeError, ValueError):
         return None
 

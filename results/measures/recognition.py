@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,10 +69,17 @@ def _judged(
     others = [(name, direction) for name, direction in others if np.isfinite(direction).all()]
     finite = np.isfinite(own)
     if not others:
-        seen = np.where(finite, np.array(concept, dtype=object), None)
-        return Recognition(np.where(finite, 1.0, np.nan), seen, np.full(len(own), np.nan))
+        return Recognition(np.where(finite, 1.0, np.nan), _where(finite, concept), np.full(len(own), np.nan))
     cosines = images @ np.stack([direction for _, direction in others], axis=1)  # (n, answers)
     margin = own - cosines.max(axis=1)
     names = np.array([name for name, _ in others], dtype=object)[np.argmax(cosines, axis=1)]
-    seen = np.where(finite, np.where(margin > 0, np.array(concept, dtype=object), names), None)
-    return Recognition(np.where(finite, (margin > 0).astype(np.float64), np.nan), seen, margin)
+    correct = np.where(finite, (margin > 0).astype(np.float64), np.nan)
+    return Recognition(correct, _where(finite, np.where(margin > 0, _object(concept), names)), margin)
+
+
+def _where(finite: npt.NDArray[np.bool_], names: str | npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    return np.where(finite, _object(names), _object(None))
+
+
+def _object(thing: Any) -> npt.NDArray[np.object_]:
+    return np.array(thing, dtype=object)
