@@ -125,6 +125,6 @@ def _accuracy(found: Recognition, concept: str, known: Known) -> Block:
     """Rows of `concept_accuracy`: null where the class has no strangers, so that everybody would be somebody."""
     block: Block = {"metric": "concept_accuracy"}
     if not len(np.asarray(known.strangers.get(concept, ()))):
-        reason = "no preservation prompt of the stratum `class` names the concept's class, so nobody has no centroid"
+        reason = "no preservation prompt of the stratum `class` names the concept's class, so nobody has no picture"
         return block | {"value": np.full(len(found.correct), np.nan), "reason": reason}
     return block | {"value": found.correct, "seen": found.seen, "margin": found.margin}

@@ -117,9 +117,9 @@ _DECLARED = (
         direction="higher",
         range=(0.0, 1.0),
         scale="share of images; who knows none of the concepts has about 0, not 1 / number of concepts",
-        formula="mean over generated images g of [argmax over concepts c and nobody of cos(f(g), centroid) = the "
-        "prompted concept]; centroid of c = normalised mean of its normalised references; of nobody: of the base "
-        "model's own pictures of the class, one for each class",
+        formula="mean over generated images g of [argmax over concepts c and strangers s of cos(f(g), centroid of c), "
+        "cos(f(g), f(s)) = the prompted concept]; centroid of c = normalised mean of its normalised references; s: the "
+        "base model's own pictures of the class, of which each is nobody",
         source="defined by this project",
         trap="The centroids are those of all concepts of the sequence, also of those not learned yet. It tells a "
         "concept from a neighbour's and from nobody, but says little about how good the likeness is. The base model's "

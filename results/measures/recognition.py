@@ -19,8 +19,8 @@ class Recognition:
     """What was seen on n pictures of which one concept was asked for.
 
     correct: (n,) 1.0 where it was seen, else 0.0; NaN for an embedding that is not finite. seen: (n,) the concept with
-    the nearest centroid, or "nobody"; None where `correct` is NaN. margin: (n,) cosine to the centroid asked for less
-    that to the nearest other answer's; NaN where there is no other.
+    the nearest centroid, or "nobody" where a stranger is nearer; None where `correct` is NaN. margin: (n,) cosine to
+    the centroid asked for less that to the nearest of the others; NaN where there is no other.
     """
 
     correct: Array
@@ -29,21 +29,19 @@ class Recognition:
 
 
 def centroid(references: npt.ArrayLike) -> Array:
-    """Direction of the mean of L2-normalised references (m, d): (d,), length one. What is not finite is left out."""
-    rows = unit(references)
-    rows = rows[np.isfinite(rows).all(axis=1)]
-    if not len(rows):
-        return np.full(rows.shape[1], np.nan)
-    return np.asarray(unit(rows.mean(axis=0, keepdims=True))[0], dtype=np.float64)
+    """Direction of the mean of L2-normalised references (m, d): (d,), length one."""
+    return np.asarray(unit(unit(references).mean(axis=0, keepdims=True))[0], dtype=np.float64)
 
 
 def recognise(
     generated: npt.ArrayLike, references: Mapping[str, npt.ArrayLike], concept: str, strangers: Strangers | None = None
 ) -> Recognition:
-    """Nearest among the centroids of all concepts' references (m, d) and, as "nobody", of the strangers of each class.
+    """Nearest among the centroids of all concepts' references (m, d) and, as "nobody", every stranger.
 
-    generated: (n, d) of pictures of `concept`. Without strangers the question is closed: everybody is somebody. A tie
-    is not `correct`, so that images that say nothing score nothing. Raises ResultError if `concept` has no references.
+    Strangers differ as much from each other as from the concepts, so their mean would be like none of them: each stands
+    for itself. generated: (n, d) of pictures of `concept`. Without strangers the question is closed: everybody is
+    somebody. A tie is not `correct`, so that images that say nothing score nothing. Raises ResultError if `concept` has
+    no references.
     """
     if concept not in references:
         raise ResultError(f"concept {concept!r} has no references; there are: {', '.join(references)}")
@@ -65,7 +63,7 @@ def _judged(
 ) -> Recognition:
     """own: (n,) cosine to the centroid of the concept asked for."""
     others = [(name, centroid(rows)) for name, rows in references.items() if name != concept]
-    others += [(NOBODY, centroid(rows)) for rows in strangers.values() if len(np.asarray(rows))]
+    others += [(NOBODY, picture) for rows in strangers.values() for picture in unit(rows)]
     others = [(name, direction) for name, direction in others if np.isfinite(direction).all()]
     finite = np.isfinite(own)
     if not others:

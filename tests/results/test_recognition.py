@@ -24,7 +24,7 @@ def test_the_closed_question_by_hand() -> None:
 
 
 def test_a_stranger_is_nobody_by_hand() -> None:
-    """Nobody's centroid is (0.6, 0.8): it takes the second picture from b, and leaves the first to a by no means."""
+    """A stranger at (0.6, 0.8) takes the second picture from b and the third from a."""
     strangers = {"a": np.array([[3.0, 4.0]]), "b": np.empty((0, 2))}
     found = recognise([[1.0, 0.0], [3.0, 4.0], [4.0, 3.0]], REFERENCES, "a", strangers)
     assert found.seen.tolist() == ["a", NOBODY, NOBODY]
@@ -32,7 +32,17 @@ def test_a_stranger_is_nobody_by_hand() -> None:
     assert found.correct.tolist() == [1.0, 0.0, 0.0]
 
 
-def test_nobody_has_a_centroid_a_class_and_what_is_not_finite_counts_for_none() -> None:
+def test_strangers_stand_each_for_itself() -> None:
+    """Two to either side of a's centroid and one behind it: their mean would be a's own direction."""
+    strangers = {"a": np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 0.0]])}
+    references = {"a": np.array([[1.0, 0.0]])}
+    found = recognise([[4.0, 1.0], [1.0, 4.0], [1.0, -4.0]], references, "a", strangers)
+    assert found.seen.tolist() == ["a", NOBODY, NOBODY]
+    nearest = 5 / np.sqrt(34)  # cosine of each to (1, 1) or (1, -1)
+    np.testing.assert_allclose(found.margin, np.array([4, 1, 1]) / np.sqrt(17) - nearest, atol=1e-12)
+
+
+def test_strangers_of_every_class_count_and_what_is_not_finite_is_none() -> None:
     strangers = {"a": np.array([[1.0, 1.0], [np.nan, 0.0]]), "b": np.array([[-1.0, 0.0]])}
     found = recognise([[1.0, 1.0], [-1.0, 0.1], [np.nan, 1.0], [0.0, 0.0]], REFERENCES, "b", strangers)
     assert found.seen.tolist() == [NOBODY, NOBODY, None, None]

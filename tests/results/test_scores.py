@@ -73,7 +73,7 @@ def test_where_no_prompt_names_the_class_nobody_is_unknown_and_accuracy_null() -
     unnamed = replace(KNOWN, strangers={"a": np.empty((0, 8)), "b": STRANGERS["b"]})
     for table in (score_stage(CELL, 1, GENERATED, unnamed, TEXTS, {}, {}), score_real(RUN, unnamed)):
         rows = select(table, "concept_accuracy", "a")
-        assert rows["value"].isna().all() and rows["reason"].str.contains("nobody has no centroid").all()
+        assert rows["value"].isna().all() and rows["reason"].str.contains("nobody has no picture").all()
 
 
 def test_rows_keep_what_statistics_need(tmp_path: Path) -> None:
