@@ -54,7 +54,7 @@ def _matrix(axes: Axes, shares: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     for (asked, seen), value in np.ndenumerate(shares):
-        if np.isfinite(value) and value > 0:
+        if np.isfinite(value) and (value > 0 or asked == seen):
             red, green, blue, _ = image.cmap(image.norm(np.asarray(value)))
             ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.45 else "white"
             axes.text(seen, asked, f"{100 * value:.0f}", ha="center", va="center", fontsize=8.5, color=ink)
