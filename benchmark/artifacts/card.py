@@ -126,8 +126,8 @@ def _scores(learned: Learned) -> str:
     """Means over the stage's images, with the same of the untouched model (floor) and of real pictures (ceiling)."""
     from cat_bench.results.errors import ResultError
     from cat_bench.results.measures.metrics import METRICS
-    from cat_bench.results.measures.scores import ALL
     from cat_bench.results.records.long_table import BASE, REAL, read_scores
+    from cat_bench.results.scoring.scores import ALL
 
     base = learned.run.folder / BASE
     try:

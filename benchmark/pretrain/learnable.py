@@ -22,8 +22,8 @@ from cat_bench.benchmark.text_to_image.sampling import sample
 from cat_bench.benchmark.text_to_image.training import train
 from cat_bench.methods.base import mse
 from cat_bench.methods.registry import methods
-from cat_bench.results.measures.formulas import clip_i, clip_i_left_out
-from cat_bench.results.measures.recognition import recognise
+from cat_bench.results.scoring.formulas import clip_i, clip_i_left_out
+from cat_bench.results.scoring.recognition import recognise
 from cat_bench.tasks.concept import Concept
 from cat_bench.tasks.sequence import load_sequence
 

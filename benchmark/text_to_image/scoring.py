@@ -18,7 +18,8 @@ from cat_bench.benchmark.planning.portions import portions
 from cat_bench.benchmark.store.files import png, read_arrays, read_picture, write_arrays, write_bytes
 from cat_bench.benchmark.text_to_image.references import Arrays, named, prefix, read_references
 from cat_bench.benchmark.text_to_image.strangers import strangers
-from cat_bench.results.measures.scores import (
+from cat_bench.results.records.long_table import write_scores
+from cat_bench.results.scoring.scores import (
     Known,
     Noise,
     SecondOpinion,
@@ -27,7 +28,6 @@ from cat_bench.results.measures.scores import (
     score_real,
     score_stage,
 )
-from cat_bench.results.records.long_table import write_scores
 
 
 def sample_and_embed(

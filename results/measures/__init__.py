@@ -1,1 +1,1 @@
-"""The numbers: declared metrics and figures, their formulas, from embeddings to R[t, k]."""
+"""What is declared and derived: metrics, figures, R[t, k] and all that is read off it."""

@@ -2,8 +2,8 @@
 
 from cat_bench.results.measures.figures import GROUPS
 from cat_bench.results.measures.metrics import METRICS, Metric
-from cat_bench.results.measures.scores import ALL
 from cat_bench.results.records.run_folder import Run
+from cat_bench.results.scoring.scores import ALL
 
 
 def metrics_of(run: Run) -> tuple[Metric, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cat_bench.results.measures.recognition import NOBODY
+from cat_bench.results.scoring.recognition import NOBODY
 
 
 def confusion(scores: pd.DataFrame, concepts: Sequence[str]) -> pd.DataFrame:

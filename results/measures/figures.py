@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from cat_bench.results.measures import matrices
 from cat_bench.results.measures.kinds import KINDS, LOPEZ
 from cat_bench.results.measures.metrics import ARROW, METRICS, Direction, metric
-from cat_bench.results.measures.scores import ALL
 from cat_bench.results.measures.subjects import NAN, Subject
+from cat_bench.results.scoring.scores import ALL
 
 NO_CONCEPTS = "only the preservation prompts are drawn from other noise"
 Outcome = tuple[float, str | None]  # value (NaN if missing) and why it is missing

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cat_bench.results.measures.confusion import confusion
-from cat_bench.results.measures.recognition import NOBODY
 from cat_bench.results.pictures.style import Plot, styled
 from cat_bench.results.records.run_folder import Run
+from cat_bench.results.scoring.recognition import NOBODY
 
 
 def confusions(run: Run) -> Plot | None:

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 from cat_bench.results.measures.available import drawn_metrics, strata_of
 from cat_bench.results.measures.metrics import metric
-from cat_bench.results.measures.scores import ALL
 from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.pictures.panels import CEILING, FLOOR, bound_in_sight, bounds, legend, lines
 from cat_bench.results.pictures.style import FAINT, Plot, looks, styled
 from cat_bench.results.records.run_folder import Run
+from cat_bench.results.scoring.scores import ALL
 from cat_bench.results.tables.summary import Summary
 
 

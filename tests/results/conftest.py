@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from cat_bench.results.measures.scores import (
+from cat_bench.results.records.long_table import write_scores
+from cat_bench.results.scoring.scores import (
     Known,
     SecondOpinion,
     score_base,
@@ -19,7 +20,6 @@ from cat_bench.results.measures.scores import (
     score_real,
     score_stage,
 )
-from cat_bench.results.records.long_table import write_scores
 
 CONCEPTS = ("marivi", "tolbek", "sanora", "quenlo", "brisat")
 # what of a concept is drawn right after learning it, what is lost with each later concept, what the base loses a stage

@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist, pdist
 from scipy.stats import hmean
 
 from cat_bench.results.errors import ResultError
-from cat_bench.results.measures import formulas
+from cat_bench.results.scoring import formulas
 
 
 @pytest.fixture

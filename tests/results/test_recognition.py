@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from cat_bench.results.errors import ResultError
-from cat_bench.results.measures import formulas
 from cat_bench.results.measures.confusion import confusion
-from cat_bench.results.measures.recognition import NOBODY, recognise, recognise_left_out
+from cat_bench.results.scoring import formulas
+from cat_bench.results.scoring.recognition import NOBODY, recognise, recognise_left_out
 
 REFERENCES = {"a": np.array([[1.0, 0.1], [1.0, -0.1]]), "b": np.array([[0.0, 2.0]])}  # centroids (1, 0) and (0, 1)
 IMAGES = np.array([[4.0, 3.0], [3.0, 4.0], [1.0, 1.0]])  # nearer to a, nearer to b, in the middle

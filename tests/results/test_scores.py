@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from cat_bench.results.errors import ResultError
-from cat_bench.results.measures import formulas, scores
 from cat_bench.results.measures.metrics import METRICS, metric
-from cat_bench.results.measures.recognition import NOBODY, recognise
-from cat_bench.results.measures.scores import Known, Noise, SecondOpinion
 from cat_bench.results.records.long_table import COLUMNS, frame, read_scores, validate, write_scores
+from cat_bench.results.scoring import formulas, scores
+from cat_bench.results.scoring.recognition import NOBODY, recognise
+from cat_bench.results.scoring.scores import Known, Noise, SecondOpinion
 
 score_stage, score_base, score_real = (
     partial(function, extractor="eye") for function in (scores.score_stage, scores.score_base, scores.score_real)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cat_bench.results.errors import ResultError
-from cat_bench.results.measures.formulas import Array, unit
+from cat_bench.results.scoring.formulas import Array, unit
 
 NOBODY = "nobody"
 Strangers = Mapping[str, npt.ArrayLike]  # by concept: (m, d) the base model's own pictures of its class

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from cat_bench.results.measures.concept_rows import Embeddings, Known, SecondOpinion, ceiling_blocks, concept_blocks
-from cat_bench.results.measures.preservation_rows import ALL, preservation_blocks, unchanged_blocks, unrelated_blocks
 from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL, frame
+from cat_bench.results.scoring.concept_rows import Embeddings, Known, SecondOpinion, ceiling_blocks, concept_blocks
+from cat_bench.results.scoring.preservation_rows import ALL, preservation_blocks, unchanged_blocks, unrelated_blocks
 
 __all__ = ["ALL", "Known", "Noise", "SecondOpinion", "score_base", "score_other_noise", "score_real", "score_stage"]
 

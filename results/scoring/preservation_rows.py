@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cat_bench.results.errors import ResultError
-from cat_bench.results.measures import formulas
-from cat_bench.results.measures.concept_rows import Block, Embeddings, numbered
+from cat_bench.results.scoring import formulas
+from cat_bench.results.scoring.concept_rows import Block, Embeddings, numbered
 
 ALL = "all"  # stratum of the scores over all strata together
 

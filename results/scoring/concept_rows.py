@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cat_bench.results.errors import ResultError
-from cat_bench.results.measures import formulas
-from cat_bench.results.measures.recognition import Recognition, Strangers, recognise, recognise_left_out
+from cat_bench.results.scoring import formulas
+from cat_bench.results.scoring.recognition import Recognition, Strangers, recognise, recognise_left_out
 
 Embeddings = Mapping[str, npt.ArrayLike]
 Block = dict[str, Any]  # columns of the long table to a scalar or an array
