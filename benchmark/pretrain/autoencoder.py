@@ -1,4 +1,4 @@
-"""The autoencoder of `avatars64`: 64×64×3 pixels to 8×8×16 latents and back, a stock diffusers AutoencoderKL."""
+"""The autoencoder of `avatars64`: 64×64×3 pixels to 16×16×12 latents and back, a stock diffusers AutoencoderKL."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import nn
 
-from cat_bench.benchmark.pretrain.loop import Progress, compiled, train
+from cat_bench.benchmark.pretrain.loop import Progress, compiled, team_size, train
 
 BATCH = 32
+CHANNELS = 12
+EDGE_WEIGHT = 1.5  # squared and absolute errors alone reward blur; errors of differences between neighbours do not
 KL_WEIGHT = (
     1e-4  # of the mean over latent elements: keeps the latents near unit scale and the decoder tolerant of small errors
 )
@@ -25,11 +27,11 @@ def new_autoencoder() -> AutoencoderKL:
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
-        down_block_types=["DownEncoderBlock2D"] * 4,
-        up_block_types=["UpDecoderBlock2D"] * 4,
-        block_out_channels=(16, 24, 64, 96),
+        down_block_types=["DownEncoderBlock2D"] * 3,
+        up_block_types=["UpDecoderBlock2D"] * 3,
+        block_out_channels=(32, 48, 64),
         layers_per_block=1,
-        latent_channels=16,
+        latent_channels=CHANNELS,
         norm_num_groups=8,
         mid_block_add_attention=False,
         sample_size=64,
@@ -42,11 +44,11 @@ def to_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def train_autoencoder(
-    pixels: NDArray[np.uint8], minutes: float, checkpoint: Path, device: str, seed: int
+    pixels: NDArray[np.uint8], steps: int, checkpoint: Path, device: str, seed: int
 ) -> Iterator[Progress | AutoencoderKL]:
     """Train encoder and decoder together on pictures (n, 64, 64, 3); yields progress, last the trained model.
 
-    Loss: L1 + mean squared error + KL_WEIGHT · KL of the latents.
+    Loss: `reconstruction_loss` + KL_WEIGHT · KL of the latents.
     """
     torch.manual_seed(seed)
     model = new_autoencoder().to(device, memory_format=torch.channels_last)
@@ -55,21 +57,28 @@ def train_autoencoder(
         moments = model.encode(x).latent_dist
         z = moments.mean + moments.std * noise
         y: torch.Tensor = model.decode(z, return_dict=False)[0].float()
-        return (y - x).abs().mean() + (y - x).square().mean() + KL_WEIGHT * _kl(moments.mean, moments.logvar)
+        return reconstruction_loss(y, x) + KL_WEIGHT * _kl(moments.mean, moments.logvar)
 
     fast = compiled(objective)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        rows = torch.randint(len(pixels), (BATCH,), generator=generator)
+        rows = torch.randint(len(pixels), (BATCH // team_size(),), generator=generator)
         x = to_tensor(pixels[rows.numpy()]).to(device, memory_format=torch.channels_last)
-        noise = torch.randn(BATCH, 16, 8, 8, generator=generator).to(device)
+        noise = torch.randn(len(rows), CHANNELS, 16, 16, generator=generator).to(device)
         with torch.autocast(device, torch.bfloat16):
             return fast(x, noise)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the compiler's remarks about diffusers' own code
-        yield from train(model, loss, minutes=minutes, peak=2e-3, checkpoint=checkpoint, seed=seed)
+        yield from train(model, loss, steps=steps, peak=2e-3, checkpoint=checkpoint, seed=seed)
     yield model
+
+
+def reconstruction_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """L1 + mean squared error + EDGE_WEIGHT · L1 of vertical and horizontal differences, of pictures (n, 3, h, w)."""
+    error = made - true
+    down, right = error[:, :, 1:] - error[:, :, :-1], error[:, :, :, 1:] - error[:, :, :, :-1]
+    return error.abs().mean() + error.square().mean() + EDGE_WEIGHT * (down.abs().mean() + right.abs().mean())
 
 
 def _kl(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
@@ -78,11 +87,11 @@ def _kl(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
 
 
 def polish_decoder(
-    model: AutoencoderKL, pixels: NDArray[np.uint8], minutes: float, checkpoint: Path, device: str, seed: int
+    model: AutoencoderKL, pixels: NDArray[np.uint8], steps: int, checkpoint: Path, device: str, seed: int
 ) -> Iterator[Progress | AutoencoderKL]:
     """Train the decoder on with the encoder fixed, so that the denoiser can be trained on its latents meanwhile.
 
-    Loss: mean squared error + ½ L1.
+    Loss: `reconstruction_loss`.
     """
     model.requires_grad_(False)
     trained = nn.ModuleDict({"post_quant_conv": model.post_quant_conv, "decoder": model.decoder}).requires_grad_(True)
@@ -90,12 +99,12 @@ def polish_decoder(
 
     def objective(z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = model.decode(z, return_dict=False)[0].float()
-        return (y - x).square().mean() + 0.5 * (y - x).abs().mean()
+        return reconstruction_loss(y, x)
 
     fast = compiled(objective)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        rows = torch.randint(len(pixels), (BATCH,), generator=generator).numpy()
+        rows = torch.randint(len(pixels), (BATCH // team_size(),), generator=generator).numpy()
         x = to_tensor(pixels[rows]).to(device, memory_format=torch.channels_last)
         z = torch.from_numpy(stored[rows]).float().to(device)
         with torch.autocast(device, torch.bfloat16):
@@ -103,13 +112,13 @@ def polish_decoder(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield from train(trained, loss, minutes=minutes, peak=1e-3, checkpoint=checkpoint, seed=seed)
+        yield from train(trained, loss, steps=steps, peak=1e-3, checkpoint=checkpoint, seed=seed)
     yield model
 
 
 @torch.inference_mode()
 def encode(model: AutoencoderKL, pixels: NDArray[np.uint8], device: str, batch: int = 128) -> NDArray[np.float16]:
-    """Posterior means (n, 16, 8, 8) of pictures, unscaled, as float16."""
+    """Posterior means (n, 12, 16, 16) of pictures, unscaled, as float16."""
     rows = []
     for start in range(0, len(pixels), batch):
         with torch.autocast(device, torch.bfloat16):

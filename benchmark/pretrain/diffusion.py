@@ -15,15 +15,17 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from cat_bench.benchmark.pretrain.loop import Progress, compiled, train
+from cat_bench.benchmark.pretrain.autoencoder import CHANNELS
+from cat_bench.benchmark.pretrain.loop import Progress, compiled, team_size, train
 from cat_bench.benchmark.pretrain.pictures import Entry, caption
 from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer
 from cat_bench.benchmark.system.device import training_attention
 
-BATCH = 64
+BATCH = 32
 CONTEXT = 40
 WIDTH = 192
 EMPTY_CAPTIONS = 0.1  # for classifier-free guidance
+FULL_CAPTIONS = 0.3  # say everything: prompts are obeyed late, and what is named is learned sooner
 
 
 def backbone_tokenizer() -> CLIPTokenizer:
@@ -53,14 +55,14 @@ class Denoiser(nn.Module):
     def __init__(self, tokenizer: CLIPTokenizer) -> None:
         super().__init__()
         self.unet = UNet2DConditionModel(
-            sample_size=8,
-            in_channels=16,
-            out_channels=16,
+            sample_size=16,
+            in_channels=CHANNELS,
+            out_channels=CHANNELS,
             layers_per_block=1,
-            block_out_channels=(128, 160),
+            block_out_channels=(64, 128, 192),
             norm_num_groups=16,
-            down_block_types=("CrossAttnDownBlock2D",) * 2,
-            up_block_types=("CrossAttnUpBlock2D",) * 2,
+            down_block_types=("CrossAttnDownBlock2D",) * 3,
+            up_block_types=("CrossAttnUpBlock2D",) * 3,
             cross_attention_dim=WIDTH,
             attention_head_dim=4,  # diffusers' name for the number of heads
         )
@@ -97,35 +99,39 @@ def train_diffusion(
     latents: NDArray[np.float16],
     entries: list[Entry],
     tokenizer: CLIPTokenizer,
-    minutes: float,
+    scale: float,
+    steps: int,
     checkpoint: Path,
     device: str,
     seed: int,
 ) -> Iterator[Progress | Denoiser]:
-    """Train on unscaled latents (n, 16, 8, 8) and what they show; yields progress, last the averaged model.
+    """Train on latents (n, 12, 16, 16) times `scale` and what they show; yields progress, last the averaged model.
 
     Loss: mean squared error of v at uniform time steps; a tenth of the captions are empty.
     """
     torch.manual_seed(seed)
     model = Denoiser(tokenizer).to(device)
     unet = compiled(model.unet)
-    scheduler, scale = new_scheduler(), latent_scale(latents)
+    scheduler = new_scheduler()
 
     def loss(generator: torch.Generator) -> torch.Tensor:
-        rows = torch.randint(len(latents), (BATCH,), generator=generator).numpy()
+        rows = torch.randint(len(latents), (BATCH // team_size(),), generator=generator).numpy()
         rng = Random(int(torch.randint(2**31, (1,), generator=generator)))
-        texts = ["" if rng.random() < EMPTY_CAPTIONS else caption(entries[r], rng) for r in rows]
+        texts = [
+            "" if rng.random() < EMPTY_CAPTIONS else caption(entries[r], rng, full=rng.random() < FULL_CAPTIONS)
+            for r in rows
+        ]
         tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         clean = torch.from_numpy(latents[rows]).float() * scale
         noise = torch.randn(clean.shape, generator=generator)
-        times = torch.randint(scheduler.config["num_train_timesteps"], (BATCH,), generator=generator)
+        times = torch.randint(scheduler.config["num_train_timesteps"], (len(rows),), generator=generator)
         noisy, target = scheduler.add_noise(clean, noise, times), scheduler.get_velocity(clean, noise, times)
         with training_attention(torch.device(device), "bf16", 64), torch.autocast(device, torch.bfloat16):
             context = model.text_encoder(tokens.to(device)).last_hidden_state
             predicted = unet(noisy.to(device), times.to(device), context, return_dict=False)[0].float()
         return F.mse_loss(predicted, target.to(device))
 
-    yield from train(model, loss, minutes=minutes, peak=8e-4, checkpoint=checkpoint, seed=seed, ema=0.999)
+    yield from train(model, loss, steps=steps, peak=8e-4, checkpoint=checkpoint, seed=seed, ema=0.999)
     yield model
 
 

@@ -1,13 +1,15 @@
 """Making the embedded backbone and its metric model, part by part; each goes on where it stopped.
 
-    pictures     render the world's training pictures (30 shards for the backbone, 25 for the metric model)
+    pictures     render the world's training pictures, in shards
     metric       train the metric model
-    autoencoder  train the autoencoder; encode all pictures
-    diffusion    train denoiser and text encoder on the latents
+    autoencoder  train the autoencoder
+    latents      encode the backbone's pictures, shard by shard
+    diffusion    train denoiser and text encoder on the latents that are there
     decoder      train the decoder on, the latents fixed
     save         write the two folders
 
 The parts from `autoencoder` on need the ones before them; `metric` can be trained beside them in a process of its own.
+A training counts steps. Its state is kept where its learning rate begins to fall: more steps go on from there.
 """
 
 from __future__ import annotations
@@ -31,15 +33,16 @@ from cat_bench.benchmark.pretrain.diffusion import (
     save_backbone,
     train_diffusion,
 )
-from cat_bench.benchmark.pretrain.loop import Progress
-from cat_bench.benchmark.pretrain.metric_model import MetricTrainer, save_metric_model, train_metric_model
+from cat_bench.benchmark.pretrain.loop import Progress, join_team, leads
+from cat_bench.benchmark.pretrain.metric_model import save_metric_model, train_metric_model
 from cat_bench.benchmark.pretrain.pictures import Pictures, render_shards
 
-PARTS = ("pictures", "metric", "autoencoder", "diffusion", "decoder", "save")
-MINUTES: Mapping[str, float] = {"metric": 60, "autoencoder": 60, "diffusion": 120, "decoder": 60}
+PARTS = ("pictures", "metric", "autoencoder", "latents", "diffusion", "decoder", "save")
+STEPS: Mapping[str, int] = {"metric": 8000, "autoencoder": 2200, "diffusion": 30_000, "decoder": 4000}
 SEEDS: Mapping[str, int] = {"autoencoder": 1, "metric": 2, "diffusion": 3, "decoder": 4}
-SHARDS: Mapping[str, int] = {"backbone": 30, "metric": 25}
-NAME = "avatars64"
+SHARDS: Mapping[str, int] = {"backbone": 120, "metric": 60}
+NAME = "avatars64.v2"
+TRAINED = ("metric", "autoencoder", "diffusion", "decoder")
 
 
 class PretrainError(CatBenchError):
@@ -56,21 +59,15 @@ class Update:
     loss: float | None = None
 
 
-def parse_minutes(text: str | None) -> dict[str, float]:
-    """ "90" (each part) or "autoencoder=60,diffusion=120"; raises PretrainError."""
-    if not text:
-        return dict(MINUTES)
-    found = dict(MINUTES)
-    for entry in text.split(","):
+def parse_steps(text: str | None) -> dict[str, int]:
+    """ "9000" (each part) or "autoencoder=2200,diffusion=30000"; raises PretrainError."""
+    found = dict(STEPS)
+    for entry in text.split(",") if text else ():
         part, _, number = entry.rpartition("=")
-        names = [part.strip()] if part else list(MINUTES)
-        try:
-            value = float(number)
-        except ValueError:
-            value = -1.0
-        if value < 0 or any(name not in MINUTES for name in names):
-            raise PretrainError(f"--minutes {text!r}: write a number, or PART=NUMBER for parts of {', '.join(MINUTES)}")
-        found.update(dict.fromkeys(names, value))
+        names = [part.strip()] if part else list(STEPS)
+        if not number.strip().isdecimal() or int(number) < 1 or any(name not in STEPS for name in names):
+            raise PretrainError(f"--steps {text!r}: write a number, or PART=NUMBER for parts of {', '.join(STEPS)}")
+        found.update(dict.fromkeys(names, int(number)))
     return found
 
 
@@ -80,13 +77,19 @@ class Workshop:
 
     folder: Path
     device: str
-    minutes: Mapping[str, float]
+    steps: Mapping[str, int]
     shards: Mapping[str, int]
 
     def make(self, part: str, out: Path) -> Iterator[Update]:
-        """Make one part. Raises PretrainError if one that it needs is missing."""
+        """Make one part, together with the other processes of a team. Raises PretrainError if one that it needs is
+        missing.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        yield from getattr(self, f"_{part}")(out)
+        join_team()
+        if leads() or part in TRAINED:
+            for news in getattr(self, f"_{part}")(out):
+                if leads():
+                    yield news
 
     def _pictures(self, out: Path) -> Iterator[Update]:
         total, done = sum(self.shards.values()), 0
@@ -99,62 +102,83 @@ class Workshop:
     def _metric(self, out: Path) -> Iterator[Update]:
         pictures = self._load("metric")
         training = train_metric_model(
-            pictures, self.minutes["metric"], self._checkpoint("metric"), self.device, SEEDS["metric"]
+            pictures, self.steps["metric"], self._checkpoint("metric"), self.device, SEEDS["metric"]
         )
         for news in training:
-            if isinstance(news, MetricTrainer):
-                save_metric_model(news, self.folder / f"{NAME}-clip")
-            else:
+            if isinstance(news, Progress):
                 yield _update("metric", news)
+            elif leads():
+                save_metric_model(news, self.folder / f"{NAME}-clip")
 
     def _autoencoder(self, out: Path) -> Iterator[Update]:
-        pixels = self._load("backbone").pixels
         training = train_autoencoder(
-            pixels, self.minutes["autoencoder"], self._checkpoint("autoencoder"), self.device, SEEDS["autoencoder"]
+            self._load("backbone").pixels,
+            self.steps["autoencoder"],
+            self._checkpoint("autoencoder"),
+            self.device,
+            SEEDS["autoencoder"],
         )
         for news in training:
-            if isinstance(news, AutoencoderKL):
-                news.save_pretrained(self.folder / "autoencoder")
-                np.save(self.folder / "latents.npy", encode(news, pixels, self.device))
-            else:
+            if isinstance(news, Progress):
                 yield _update("autoencoder", news)
+            elif leads():
+                news.save_pretrained(self.folder / "autoencoder")
+
+    def _latents(self, out: Path) -> Iterator[Update]:
+        model = AutoencoderKL.from_pretrained(self._needed("autoencoder"), use_safetensors=True).to(self.device)
+        (self.folder / "latents").mkdir(exist_ok=True)
+        for done, shard in enumerate(self._shards("backbone"), 1):
+            path = self._latent_file(shard)
+            if not path.exists():
+                pixels = Pictures.load(self.folder / "pictures" / "backbone", [shard]).pixels
+                partial = path.with_suffix(".part.npy")
+                np.save(partial, encode(model, pixels, self.device))
+                partial.rename(path)
+            yield Update("latents", done / len(self._shards("backbone")), done)
 
     def _diffusion(self, out: Path) -> Iterator[Update]:
-        latents, entries = np.load(self._needed("latents.npy")), self._load("backbone").entries
+        shards = [shard for shard in self._shards("backbone") if self._latent_file(shard).exists()]
+        if not shards:
+            raise PretrainError(f"{self.folder / 'latents'} is empty; make them first: --part latents")
         training = train_diffusion(
-            *(latents, entries, self._tokenizer(), self.minutes["diffusion"]),
-            *(self._checkpoint("diffusion"), self.device, SEEDS["diffusion"]),
+            np.concatenate([np.load(self._latent_file(shard)) for shard in shards]),
+            Pictures.load(self.folder / "pictures" / "backbone", shards).entries,
+            self._tokenizer(),
+            self._scale(),
+            self.steps["diffusion"],
+            self._checkpoint("diffusion"),
+            self.device,
+            SEEDS["diffusion"],
         )
         for news in training:
-            if isinstance(news, Denoiser):
+            if isinstance(news, Progress):
+                yield _update("diffusion", news)
+            elif leads():
                 news.unet.save_pretrained(self.folder / "unet")
                 news.text_encoder.save_pretrained(self.folder / "text_encoder")
-            else:
-                yield _update("diffusion", news)
 
     def _decoder(self, out: Path) -> Iterator[Update]:
         model = AutoencoderKL.from_pretrained(self._needed("autoencoder"), use_safetensors=True).to(self.device)
         pixels = self._load("backbone").pixels
         training = polish_decoder(
-            model, pixels, self.minutes["decoder"], self._checkpoint("decoder"), self.device, SEEDS["decoder"]
+            model, pixels, self.steps["decoder"], self._checkpoint("decoder"), self.device, SEEDS["decoder"]
         )
         for news in training:
-            if isinstance(news, AutoencoderKL):
-                news.save_pretrained(self.folder / "polished")
-            else:
+            if isinstance(news, Progress):
                 yield _update("decoder", news)
+            elif leads():
+                news.save_pretrained(self.folder / "polished")
 
     def _save(self, out: Path) -> Iterator[Update]:
         autoencoder = AutoencoderKL.from_pretrained(self._needed("polished"), use_safetensors=True)
         denoiser = Denoiser.load(self._tokenizer(), self._needed("unet"), self._needed("text_encoder"))
-        scale = latent_scale(np.load(self._needed("latents.npy"), mmap_mode="r"))
-        save_backbone(denoiser, self._tokenizer(), autoencoder, scale, out / NAME)
+        save_backbone(denoiser, self._tokenizer(), autoencoder, self._scale(), out / NAME)
         clip = self._needed(f"{NAME}-clip")
         (out / clip.name).mkdir(parents=True, exist_ok=True)
         for path in clip.iterdir():
             (out / clip.name / path.name).write_bytes(path.read_bytes())
         made = {
-            "minutes": dict(self.minutes),
+            "steps": dict(self.steps),
             "shards": dict(self.shards),
             "seeds": dict(SEEDS),
             "torch": torch.__version__,
@@ -163,12 +187,23 @@ class Workshop:
         yield Update("save", 1.0)
 
     def _load(self, which: str) -> Pictures:
-        """All shards but the first, which is kept for looking at a training from outside."""
-        folder = self.folder / "pictures" / which
-        missing = [i for i in range(self.shards[which]) if not (folder / f"{i:04d}.npy").exists()]
+        folder, shards = self.folder / "pictures" / which, self._shards(which)
+        missing = [i for i in shards if not (folder / f"{i:04d}.npy").exists()]
         if missing:
             raise PretrainError(f"{folder} lacks {len(missing)} shards of pictures; make them first: --part pictures")
-        return Pictures.load(folder, range(1, self.shards[which]))
+        return Pictures.load(folder, shards)
+
+    def _shards(self, which: str) -> range:
+        """All but the first, which is kept for looking at a training from outside."""
+        return range(1, self.shards[which])
+
+    def _latent_file(self, shard: int) -> Path:
+        return self.folder / "latents" / f"{shard:04d}.npy"
+
+    def _scale(self) -> float:
+        """Of the first latents, so that it stays when more are made."""
+        first = self._latent_file(1)
+        return latent_scale(np.load(self._needed(str(first.relative_to(self.folder))), mmap_mode="r"))
 
     def _needed(self, name: str) -> Path:
         path = self.folder / name

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from cat_bench.tasks.avatars.drawing import (
     Look,
     Picture,
-    Pose,
     Scene,
     draw_look,
     draw_scene,
@@ -31,7 +30,7 @@ from cat_bench.tasks.avatars.inhabitants import POPULATION, inhabitants
 from cat_bench.tasks.avatars.vocabulary import vocabulary
 
 SHARD = 2000
-PERSON_SHARE = 0.3  # the class the face sequences are about; the other eleven share the rest equally
+PERSON_SHARE = 0.5  # the class the face sequences are about; the other eleven share the rest equally
 NAMED_SHARE = 0.5  # of the pictures of a class with named inhabitants
 
 
@@ -45,9 +44,7 @@ class Entry:
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> Entry:
         """The inverse of the line written beside a shard."""
-        scene = dict(spec["scene"])
-        pose = Pose(**scene.pop("pose"))
-        return cls(Picture(Look(**spec["look"]), Scene(**scene, pose=pose)), spec["name"])
+        return cls(Picture(Look(**spec["look"]), Scene(**spec["scene"])), spec["name"])
 
 
 def draw_kind(rng: Random) -> str:

@@ -1,8 +1,9 @@
 """Procedural pictures of people, robots, monsters, plants and places, with captions that say what they show.
 
 A picture is a `Look` (the identity: fixed parts and colours) plus a `Scene` (what varies freely: expression, clothes,
-background, pose). DiceBear draws it as a vector image and resvg rasterises it, so the same picture exists at 64, 512 or
-1024 pixels, bit for bit the same on every run.
+background, mirrored or not). Nothing is turned, shifted or shrunk: a small network then learns what is there instead of
+where it is. DiceBear draws a picture as a vector image and resvg rasterises it, so it exists at 64, 512 or 1024 pixels,
+bit for bit the same on every run.
 """
 
 from __future__ import annotations
@@ -37,17 +38,6 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Pose:
-    """Where the subject is: degrees, a factor, per cent of the picture's side, mirrored or not."""
-
-    rotate: float = 0.0
-    scale: float = 1.0
-    dx: float = 0.0
-    dy: float = 0.0
-    flip: bool = False
-
-
-@dataclass(frozen=True)
 class Scene:
     """What varies between pictures of one identity."""
 
@@ -56,7 +46,7 @@ class Scene:
     colors: Mapping[str, str] = field(default_factory=dict)
     expression: str | None = None
     features: Mapping[str, str] = field(default_factory=dict)  # the expression's component -> variant
-    pose: Pose = Pose()
+    flip: bool = False  # mirrored left to right
 
 
 @dataclass(frozen=True)
@@ -89,8 +79,8 @@ def draw_look(kind: Kind, rng: Random, held_out: bool = False) -> Look:
     return Look(kind.id, parts, colors)
 
 
-def draw_scene(kind: Kind, rng: Random, pose: bool = True) -> Scene:
-    """Random free parts, expression, background and pose."""
+def draw_scene(kind: Kind, rng: Random) -> Scene:
+    """Random free parts, expression and background, mirrored half of the time."""
     parts = {
         name: pick(rng, part.variants()) if rng.random() < part.chance else None
         for name, part in kind.parts.items()
@@ -105,24 +95,13 @@ def draw_scene(kind: Kind, rng: Random, pose: bool = True) -> Scene:
         colors=colors,
         expression=expression,
         features=features,
-        pose=draw_pose(rng) if pose else Pose(),
+        flip=rng.random() < 0.5,
     )
 
 
 def draw_features(kind: Kind, expression: str | None, rng: Random) -> dict[str, str]:
     """One of the variants by which each component shows an expression."""
     return {c: pick(rng, v) for c, v in kind.expressions[expression].items()} if expression is not None else {}
-
-
-def draw_pose(rng: Random) -> Pose:
-    """A small random pose: up to 8 degrees, 0.86 to 1.06 times, 6 per cent off centre, mirrored half of the time."""
-    return Pose(
-        rotate=round(rng.random() * 16 - 8, 2),
-        scale=round(0.86 + rng.random() * 0.2, 3),
-        dx=round(rng.random() * 12 - 6, 2),
-        dy=round(rng.random() * 12 - 6, 2),
-        flip=rng.random() < 0.5,
-    )
 
 
 @cache
@@ -134,17 +113,14 @@ def svg(picture: Picture) -> str:
     """The picture as SVG."""
     kind = vocabulary().kind(picture.look.kind)
     scene = picture.scene
-    pose = scene.pose
     colors = {**picture.look.colors, **scene.colors}
     options: dict[str, Any] = {
         # It only decides details without a name (where the stars are), and follows the identity: they stay put.
         "seed": json.dumps([picture.look.kind, picture.look.parts, picture.look.colors], sort_keys=True),
         "backgroundColor": [vocabulary().backgrounds[scene.background]],
-        "rotate": pose.rotate,
-        "scale": pose.scale,
-        "translateX": pose.dx,
-        "translateY": pose.dy,
-        "flip": "horizontal" if pose.flip else "none",
+        "scale": kind.scale,
+        "translateY": kind.down,
+        "flip": "horizontal" if scene.flip else "none",
     }
     for component, variant in {**picture.look.parts, **scene.parts, **scene.features}.items():
         options[f"{component}Probability"] = 0 if variant is None else 100
@@ -159,7 +135,12 @@ def render(picture: Picture, size: int) -> Image.Image:
     """The picture as an RGB image of size × size pixels."""
     if size < 8:
         raise TaskError(f"a picture of {size} pixels shows nothing; ask for 8 or more")
-    png = resvg_py.svg_to_bytes(svg_string=svg(picture), width=size, height=size, skip_system_fonts=True)
+    return rasterise(svg(picture), size)
+
+
+def rasterise(drawing: str, size: int) -> Image.Image:
+    """An SVG drawing as an RGB image of size × size pixels."""
+    png = resvg_py.svg_to_bytes(svg_string=drawing, width=size, height=size, skip_system_fonts=True)
     return Image.open(io.BytesIO(png)).convert("RGB")
 
 

@@ -6,10 +6,11 @@ words of its variants.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -54,6 +55,8 @@ class Kind:
     noun: str
     source: str
     license: str
+    scale: float  # of the drawing, so that it fills its frame
+    down: float  # shift of the drawing, per cent of the picture's height
     parts: Mapping[str, Part]
     expressions: Mapping[str, Mapping[str, tuple[str, ...]]]  # words -> component -> variants
     slots: Mapping[str, Slot]
@@ -75,6 +78,18 @@ class Vocabulary:
 
     kinds: Mapping[str, Kind]
     backgrounds: Mapping[str, str]
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Every word that a caption may have, in lower case."""
+        said = ["a an on background wearing with in", *self.backgrounds]
+        for kind in self.kinds.values():
+            said += [kind.noun, *kind.expressions]
+            for part in kind.parts.values():
+                said += [*part.words.values(), part.phrase or ""]
+            for slot in kind.slots.values():
+                said += [*slot.palette, slot.phrase or ""]
+        return frozenset(re.findall("[a-z]+", " ".join(said).lower()))
 
     def kind(self, name: str) -> Kind:
         """The kind of this id; `TaskError` names the known ones."""
@@ -122,6 +137,8 @@ def vocabulary() -> Vocabulary:
             noun=entry["noun"],
             source=entry["source"],
             license=entry["license"],
+            scale=entry["frame"]["scale"],
+            down=entry["frame"]["down"],
             parts={p: _part(p, e) for p, e in entry["parts"].items()},
             expressions={
                 words: {component: tuple(variants) for component, variants in e.items()}

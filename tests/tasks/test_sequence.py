@@ -11,13 +11,13 @@ from cat_bench.tasks.avatars.inhabitants import inhabitants
 from cat_bench.tasks.errors import TaskError
 from cat_bench.tasks.sequence import SHIPPED, load_sequence, sequence_names
 
-NAMES = ("dev3", "faces10", "faces5", "objects5", "smoke2")
+NAMES = ("dev3", "faces10", "faces5", "mixed6", "objects5", "smoke2", "twins4")
 PHOTOS = ("celeba10", "cifc10", "dreambooth10", "landmarks10")
 
 
 def test_the_shipped_sequences():
     assert sequence_names() == tuple(sorted((*NAMES, *PHOTOS)))
-    assert [len(load_sequence(n).concepts) for n in NAMES] == [3, 10, 5, 5, 2]
+    assert [len(load_sequence(n).concepts) for n in NAMES] == [3, 10, 5, 6, 5, 2, 4]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,18 +51,41 @@ def test_preservation_strata_are_what_they_say(name):
         assert prompt.split()[1] not in {*inhabitants(), *triggers}
 
 
-@pytest.mark.parametrize("name", ["faces5", "faces10", "objects5"])
+@pytest.mark.parametrize("name", ["faces5", "faces10", "objects5", "twins4", "mixed6"])
 def test_there_are_enough_prompts_to_judge_by(name):
     sequence = load_sequence(name)
     assert sum(map(len, sequence.preservation.values())) >= 32
     assert all(len(c.prompts) >= 6 for c in sequence.concepts)
 
 
-def test_faces10_starts_with_faces5_and_dev3_shares_nobody():
+def test_faces10_starts_with_faces5_and_dev3_shares_no_unseen_part():
     faces5, faces10, dev3 = (load_sequence(n) for n in ("faces5", "faces10", "dev3"))
     assert [c.fingerprint for c in faces10.concepts[:5]] == [c.fingerprint for c in faces5.concepts]
-    looks = [c.look for c in faces10.concepts]
-    assert not any(c.look in looks for c in dev3.concepts)
+    others = [c for name in NAMES if name != "dev3" for c in load_sequence(name).concepts]
+    assert not unseen(dev3.concepts) & unseen(others)
+
+
+def unseen(concepts):
+    """The parts that no pretraining picture shows."""
+    parts = {
+        (c.kind.id, name, v, v in c.kind.parts[name].held_out) for c in concepts for name, v in c.look.parts.items()
+    }
+    return {(kind, name, variant) for kind, name, variant, held_out in parts if held_out}
+
+
+def test_the_two_of_a_pair_of_twins_differ_in_one_part():
+    one, other, third, fourth = load_sequence("twins4").concepts
+    for first, second in ((one, other), (third, fourth)):
+        assert first.look.colors == second.look.colors
+        assert sum(first.look.parts[name] != second.look.parts[name] for name in first.look.parts) == 1
+
+
+def test_triggers_are_made_as_names_are_and_apart_from_each_other():
+    syllables = {name[i : i + 2] for name in inhabitants() for i in (0, 2, 4)}
+    for name in NAMES:
+        triggers = [c.trigger for c in load_sequence(name).concepts]
+        assert all({t[i : i + 2] for i in (0, 2, 4)} <= syllables and len(t) == 6 for t in triggers)
+        assert len({t[:2] for t in triggers}) == len({t[4:] for t in triggers}) == len(triggers) or len(triggers) > 5
 
 
 def test_a_concepts_pictures():
@@ -82,9 +105,9 @@ def test_a_concepts_pictures():
 
 def test_the_three_forms_of_a_prompt():
     concept = load_sequence("faces5").concepts[0]
-    assert concept.fill("a {}, smiling", "trigger") == "a marivi person, smiling"
+    assert concept.fill("a {}, smiling", "trigger") == "a kafido person, smiling"
     assert concept.fill("a {}, smiling", "noun") == "a person, smiling"
-    assert concept.fill("a {}, smiling", "token") == "a marivi, smiling"
+    assert concept.fill("a {}, smiling", "token") == "a kafido, smiling"
     with pytest.raises(TaskError, match="unknown form"):
         concept.fill("a {}", "class")
 
@@ -107,7 +130,7 @@ def test_a_changed_sequence_is_noticed():
     sequence = load_sequence("smoke2")
     with pytest.raises(TaskError, match="not as it was released"):
         replace(sequence, concepts=sequence.concepts[:1]).check()
-    replace(sequence, version="2", concepts=sequence.concepts[:1]).check()  # another version may differ
+    replace(sequence, version="3", concepts=sequence.concepts[:1]).check()  # another version may differ
 
 
 MINE = """

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from cat_bench.benchmark.pretrain.loop import learning_rate, train
-from cat_bench.benchmark.pretrain.make import MINUTES, PARTS, PretrainError, Workshop, parse_minutes
+from cat_bench.benchmark.pretrain.make import NAME, PARTS, STEPS, PretrainError, Workshop, parse_steps
 from cat_bench.benchmark.pretrain.pictures import Entry, Pictures, caption, draw_entry, draw_pair, render_shards
 from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer
-from cat_bench.tasks.avatars.inhabitants import inhabitants
+from cat_bench.tasks.avatars.inhabitants import draw_name, inhabitants
 from cat_bench.tasks.avatars.vocabulary import vocabulary
 
 
@@ -31,7 +31,7 @@ def test_the_backbone_sees_nothing_held_out_and_the_metric_model_does():
     pairs = [draw_pair(rng) for _ in range(100)]
     assert any(held_out(first) for first, _ in pairs)
     assert all(first.picture.look == second.picture.look for first, second in pairs)
-    assert all(first.picture.scene != second.picture.scene for first, second in pairs)
+    assert sum(first.picture.scene != second.picture.scene for first, second in pairs) > 90  # a landscape has few
 
 
 def test_captions_name_the_inhabitants_and_say_more_or_less():
@@ -63,7 +63,7 @@ def test_shards_are_rendered_once_and_the_same_every_time(tmp_path, monkeypatch)
 
 
 def test_known_words_are_one_token_and_new_names_split_as_known_ones_do():
-    tokenizer = learn_tokenizer(caption_corpus("test", captions=3000, names=2000), size=900, context=40)
+    tokenizer = learn_tokenizer(caption_corpus("test", captions=3000), size=900, context=40)
     assert tokenizer.tokenize("a person wearing a red hoodie") == [
         "a</w>",
         "person</w>",
@@ -72,9 +72,9 @@ def test_known_words_are_one_token_and_new_names_split_as_known_ones_do():
         "red</w>",
         "hoodie</w>",
     ]
-    known = [len(tokenizer.tokenize(n)) for n in inhabitants()]
-    assert sum(n >= 2 for n in known) > 190 and max(known) <= 6
-    assert len({tuple(tokenizer.tokenize(n)) for n in ("marivi", "tofire", "kobuli", "fenora", "vokame")}) == 5
+    rng = Random(8)
+    for name in (*inhabitants(), *(draw_name(rng) for _ in range(500))):
+        assert tokenizer.tokenize(name) == [name[:2], name[2:4], f"{name[4:]}</w>"]
     assert (
         tokenizer.decode(tokenizer("zxq?!", add_special_tokens=False).input_ids).replace(" ", "") == "zxq?!"
     )  # anything can be spelled
@@ -85,7 +85,7 @@ def test_known_words_are_one_token_and_new_names_split_as_known_ones_do():
 def test_a_tokenizer_is_learned_the_same_in_every_process():
     code = (
         "from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer; import json;"
-        "t = learn_tokenizer(caption_corpus('test', captions=500, names=2000), size=900, context=40);"
+        "t = learn_tokenizer(caption_corpus('test', captions=500), size=900, context=40);"
         "print(json.dumps(t.get_vocab(), sort_keys=True))"
     )
     seen = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(3)}
@@ -93,13 +93,13 @@ def test_a_tokenizer_is_learned_the_same_in_every_process():
 
 
 def test_the_learning_rate_rises_then_falls():
-    assert learning_rate(1.0, 0, 0.0) == pytest.approx(0.01)
-    assert learning_rate(1.0, 500, 0.0) == pytest.approx(1.0)
-    assert learning_rate(1.0, 500, 0.5) == pytest.approx(0.505)
-    assert learning_rate(1.0, 500, 1.0) == pytest.approx(0.01)
+    assert learning_rate(0, 1000) == pytest.approx(0.01)
+    assert learning_rate(99, 1000) == learning_rate(700, 1000) == pytest.approx(1.0)
+    assert learning_rate(850, 1000) == pytest.approx(0.505)
+    assert learning_rate(1000, 1000) == pytest.approx(0.01)
 
 
-def line(checkpoint, minutes, ema=None):
+def line(checkpoint, count, ema=None):
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
     target = torch.tensor([[1.0, -2.0, 0.5]])
@@ -112,12 +112,11 @@ def line(checkpoint, minutes, ema=None):
         train(
             model,
             loss,
-            minutes=minutes,
+            steps=count,
             peak=0.05,
             checkpoint=checkpoint,
             seed=7,
             ema=ema,
-            charged=1.0,
             weight_decay=0.0,
         )
     )
@@ -125,7 +124,7 @@ def line(checkpoint, minutes, ema=None):
 
 
 def test_the_loop_learns_and_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
-    whole, steps = line(tmp_path / "whole", 5, ema=0.9)
+    whole, steps = line(tmp_path / "whole", 300, ema=0.9)
     assert len(steps) == 300 and steps[-1].share == 1.0
     assert steps[-1].loss < 0.01 * steps[0].loss
     torch.testing.assert_close(whole.weight, torch.tensor([[1.0, -2.0, 0.5]]), atol=0.05, rtol=0)
@@ -142,26 +141,52 @@ def test_the_loop_learns_and_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
         return (model(x) - x @ target.T).square().mean()
 
     for step in train(
-        model, loss, minutes=5, peak=0.05, checkpoint=tmp_path / "cut", seed=7, ema=0.9, charged=1.0, weight_decay=0.0
+        model, loss, steps=300, peak=0.05, checkpoint=tmp_path / "cut", seed=7, ema=0.9, weight_decay=0.0
     ):
         if step.step == 120:
             break
-    resumed, later = line(tmp_path / "cut", 5, ema=0.9)
+    resumed, later = line(tmp_path / "cut", 300, ema=0.9)
     assert later[0].step == 121 and later[-1].step == 300
     assert torch.equal(resumed.weight, whole.weight)
 
 
-def test_minutes_are_read():
-    assert parse_minutes(None) == dict(MINUTES)
-    assert parse_minutes("5") == dict.fromkeys(MINUTES, 5.0)
-    assert parse_minutes("diffusion=90,metric=0.5") == {**MINUTES, "diffusion": 90.0, "metric": 0.5}
-    for wrong in ("soon", "tokenizer=5", "-3", "diffusion="):
+def test_steps_are_read():
+    assert parse_steps(None) == dict(STEPS)
+    assert parse_steps("5") == dict.fromkeys(STEPS, 5)
+    assert parse_steps("diffusion=90,metric=7") == {**STEPS, "diffusion": 90, "metric": 7}
+    for wrong in ("soon", "tokenizer=5", "-3", "0", "diffusion=", "metric=0.5"):
         with pytest.raises(PretrainError, match="write a number, or PART=NUMBER"):
-            parse_minutes(wrong)
+            parse_steps(wrong)
+
+
+def test_processes_that_train_together_end_up_with_one_model(tmp_path):
+    code = """
+import sys, torch
+from pathlib import Path
+from torch import nn
+from cat_bench.benchmark.pretrain.loop import join_team, leads, team_size, train
+join_team()
+torch.manual_seed(torch.distributed.get_rank())  # whatever each began with
+model = nn.Linear(3, 1)
+def loss(generator):
+    x = torch.randn(8, 3, generator=generator)
+    return (model(x) - x.sum(1, keepdim=True)).square().mean()
+for step in train(model, loss, steps=150, peak=0.05, checkpoint=Path(sys.argv[1], "cut"), seed=1, weight_decay=0):
+    pass
+torch.save(model.weight, Path(sys.argv[1]) / f"{torch.distributed.get_rank()}.pt")
+assert team_size() == 2
+"""
+    (tmp_path / "job.py").write_text(code)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "job.py", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert torch.equal(one, other)
+    torch.testing.assert_close(one.detach(), torch.ones(1, 3), atol=0.05, rtol=0)
 
 
 def test_a_part_that_is_missing_is_named(tmp_path):
-    shop = Workshop(tmp_path / "work", "cpu", MINUTES, {"backbone": 1, "metric": 1})
+    shop = Workshop(tmp_path / "work", "cpu", STEPS, {"backbone": 2, "metric": 2})
     with pytest.raises(PretrainError, match="make them first: --part pictures"):
         list(shop.make("metric", tmp_path))
     with pytest.raises(PretrainError, match="not there yet; make the parts in order"):
@@ -177,17 +202,17 @@ def test_the_whole_workshop_in_miniature_makes_folders_that_stock_libraries_load
 
     monkeypatch.setattr("cat_bench.benchmark.pretrain.pictures.SHARD", 200)
     monkeypatch.setattr("torch.compile", lambda function: function)
-    shop = Workshop(tmp_path / "work", "cpu", dict.fromkeys(MINUTES, 0.02), {"backbone": 2, "metric": 2})
+    shop = Workshop(tmp_path / "work", "cpu", dict.fromkeys(STEPS, 3), {"backbone": 2, "metric": 2})
     for part in PARTS:
         updates = list(shop.make(part, tmp_path))
         assert updates[-1].share == 1.0
-    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "avatars64")
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / NAME)
     image = pipe("a robot", num_inference_steps=2, output_type="np").images
     assert image.shape == (1, 64, 64, 3) and np.isfinite(image).all()
-    model, _, _preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'avatars64-clip'}")
-    tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'avatars64-clip'}")(["a robot"])
+    model, _, _preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / f'{NAME}-clip'}")
+    tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path / f'{NAME}-clip'}")(["a robot"])
     assert model.encode_text(tokens).shape == (1, 128)
-    assert {f.id for f in evaluate(tmp_path / "avatars64", tmp_path / "avatars64-clip", "cpu", scale=0.02)} == {
+    assert {f.id for f in evaluate(tmp_path / NAME, tmp_path / f"{NAME}-clip", "cpu", scale=0.02)} == {
         *("psnr", "retrieval", "identity", "classes", "alignment", "names")
     }
     assert sum(p.stat().st_size for p in tmp_path.glob("avatars64*/**/*") if p.is_file()) <= 32e6
