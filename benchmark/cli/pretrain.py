@@ -72,7 +72,7 @@ def _make(out: Path, parts: Sequence[str] | None, steps: str | None, resume: boo
 def _measure(out: Path, device: str) -> int:
     """Measure the models in `out`, or the shipped ones if there are none. The exit code: 1 if a figure is missed."""
     from cat_bench.benchmark.backbones.folders import WEIGHTS
-    from cat_bench.benchmark.pretrain.evaluate import evaluate
+    from cat_bench.benchmark.pretrain.figures.evaluate import evaluate
     from cat_bench.benchmark.pretrain.make import NAME
 
     folder = out if (out / NAME).is_dir() else WEIGHTS

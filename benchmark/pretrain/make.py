@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,11 @@ from cat_bench.benchmark.pretrain.diffusion import (
     save_backbone,
     train_diffusion,
 )
+from cat_bench.benchmark.pretrain.judge.lessons import Lessons
+from cat_bench.benchmark.pretrain.judge.metric_model import save_metric_model, train_metric_model
 from cat_bench.benchmark.pretrain.loop import Progress, join_team, leads
-from cat_bench.benchmark.pretrain.metric_model import save_metric_model, train_metric_model
-from cat_bench.benchmark.pretrain.pictures import Pictures, render_shards
+from cat_bench.benchmark.pretrain.pictures.rendered import Pictures, render_shards
+from cat_bench.benchmark.pretrain.pictures.twins import render_twins
 
 PARTS = ("pictures", "metric", "autoencoder", "latents", "diffusion", "decoder", "save")
 STEPS: Mapping[str, int] = {"metric": 8000, "autoencoder": 2200, "diffusion": 30_000, "decoder": 4000}
@@ -92,17 +95,26 @@ class Workshop:
                     yield news
 
     def _pictures(self, out: Path) -> Iterator[Update]:
-        total, done = sum(self.shards.values()), 0
-        for which, count in self.shards.items():
-            folder, pairs = self.folder / "pictures" / which, which == "metric"
-            for _ in render_shards(folder, f"{NAME}/{which}", range(count), 64, pairs, torch.get_num_threads()):
-                done += 1
-                yield Update("pictures", done / total, done)
+        backbone, pairs, twins = (self.folder / "pictures" / which for which in ("backbone", "metric", "twins"))
+        workers = torch.get_num_threads()
+        rendering = chain(
+            render_shards(backbone, f"{NAME}/backbone", range(self.shards["backbone"]), 64, False, workers),
+            render_shards(pairs, f"{NAME}/metric", range(self.shards["metric"]), 64, True, workers),
+            render_twins(twins, pairs, range(1, self.shards["metric"]), 64),
+        )
+        total = self.shards["backbone"] + 2 * self.shards["metric"] - 1
+        for done, _ in enumerate(rendering, 1):
+            yield Update("pictures", done / total, done)
 
     def _metric(self, out: Path) -> Iterator[Update]:
-        pictures = self._load("metric")
+        self._present("metric")
+        folder = self.folder / "pictures"
         training = train_metric_model(
-            pictures, self.steps["metric"], self._checkpoint("metric"), self.device, SEEDS["metric"]
+            Lessons(folder / "metric", folder / "twins", self._shards("metric")),
+            self.steps["metric"],
+            self._checkpoint("metric"),
+            self.device,
+            SEEDS["metric"],
         )
         for news in training:
             if isinstance(news, Progress):
@@ -187,11 +199,14 @@ class Workshop:
         yield Update("save", 1.0)
 
     def _load(self, which: str) -> Pictures:
-        folder, shards = self.folder / "pictures" / which, self._shards(which)
-        missing = [i for i in shards if not (folder / f"{i:04d}.npy").exists()]
+        self._present(which)
+        return Pictures.load(self.folder / "pictures" / which, self._shards(which))
+
+    def _present(self, which: str) -> None:
+        folder = self.folder / "pictures" / which
+        missing = [i for i in self._shards(which) if not (folder / f"{i:04d}.npy").exists()]
         if missing:
             raise PretrainError(f"{folder} lacks {len(missing)} shards of pictures; make them first: --part pictures")
-        return Pictures.load(folder, shards)
 
     def _shards(self, which: str) -> range:
         """All but the first, which is kept for looking at a training from outside."""

@@ -14,7 +14,7 @@ from tokenizers.pre_tokenizers import Split
 from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTokenizer
 
-from cat_bench.benchmark.pretrain.pictures import caption, draw_entry
+from cat_bench.benchmark.pretrain.pictures.rendered import caption, draw_entry
 
 ONSETS, VOWELS = "bdfghjklmnpqrstvwxyz", "aeiou"
 END = "</w>"

@@ -14,7 +14,14 @@ from torch import nn
 
 from cat_bench.benchmark.pretrain.loop import learning_rate, train
 from cat_bench.benchmark.pretrain.make import NAME, PARTS, STEPS, PretrainError, Workshop, parse_steps
-from cat_bench.benchmark.pretrain.pictures import Entry, Pictures, caption, draw_entry, draw_pair, render_shards
+from cat_bench.benchmark.pretrain.pictures.rendered import (
+    Entry,
+    Pictures,
+    caption,
+    draw_entry,
+    draw_pair,
+    render_shards,
+)
 from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer
 from cat_bench.tasks.avatars.inhabitants import draw_name, inhabitants
 from cat_bench.tasks.avatars.vocabulary import vocabulary
@@ -198,7 +205,7 @@ def test_the_whole_workshop_in_miniature_makes_folders_that_stock_libraries_load
     import open_clip
     from diffusers import StableDiffusionPipeline
 
-    from cat_bench.benchmark.pretrain.evaluate import evaluate
+    from cat_bench.benchmark.pretrain.figures.evaluate import evaluate
 
     monkeypatch.setattr("cat_bench.benchmark.pretrain.pictures.SHARD", 200)
     monkeypatch.setattr("torch.compile", lambda function: function)

@@ -16,7 +16,7 @@ from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.extractors.clip import MetricModel
 from cat_bench.benchmark.learning.lora import LoraAdapter
 from cat_bench.benchmark.planning.seeds import generator, stream
-from cat_bench.benchmark.pretrain.figure import Figure
+from cat_bench.benchmark.pretrain.figures.figure import Figure
 from cat_bench.benchmark.system.device import autocast, resolve_precision, training_attention
 from cat_bench.benchmark.text_to_image.sampling import sample
 from cat_bench.benchmark.text_to_image.training import train

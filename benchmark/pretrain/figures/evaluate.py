@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.extractors.clip import MetricModel
 from cat_bench.benchmark.pretrain.autoencoder import psnr
-from cat_bench.benchmark.pretrain.figure import Figure
-from cat_bench.benchmark.pretrain.learnable import learnable
-from cat_bench.benchmark.pretrain.pictures import Entry, caption, draw_entry, draw_pair
+from cat_bench.benchmark.pretrain.figures.figure import Figure
+from cat_bench.benchmark.pretrain.figures.learnable import learnable
+from cat_bench.benchmark.pretrain.pictures.rendered import Entry, caption, draw_entry, draw_pair
 from cat_bench.benchmark.text_to_image.sampling import SamplerConfig, sample
 from cat_bench.tasks.avatars.drawing import Picture, draw_scene, render
 from cat_bench.tasks.avatars.inhabitants import inhabitants

@@ -1,0 +1,1 @@
+"""What the embedded models are held to, measured on pictures never seen."""

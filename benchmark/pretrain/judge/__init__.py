@@ -1,0 +1,1 @@
+"""How the metric model and its part reader are trained."""
