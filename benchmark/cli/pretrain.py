@@ -81,6 +81,6 @@ def _measure(out: Path, device: str) -> int:
     for figure in evaluate(folder / NAME, folder / f"{NAME}-clip", device):
         missed += not figure.reached
         verdict = "reached" if figure.reached else "MISSED"
-        goal = f"at least {figure.at_least:g}{figure.unit}: {verdict}"
+        goal = f"at {'most' if figure.at_most else 'least'} {figure.goal:g}{figure.unit}: {verdict}"
         typer.echo(f"{figure.title}: {figure.value:.3f}{figure.unit} (n = {figure.n}; {goal})")
     return 1 if missed else 0
