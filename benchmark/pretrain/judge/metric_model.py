@@ -37,7 +37,7 @@ WIDTH = 192
 TOWER = "convnext_zepto_rms"
 TEXT_WEIGHT, COSINE_WEIGHT, TWIN_WEIGHT, READING_WEIGHT = 0.3, 30.0, 0.5, 4.0
 TWIN_SCALE = 20.0  # of the cosine, in the order of an individual's other picture and its twin's
-NAME = "avatars64.v2-clip"  # the backbone's, and the ending by which its own judge is found beside it
+NAME = "avatars64.v2-clip"  # beside the backbone's folder, where its own judge is looked for
 
 
 def model_config(vocabulary: int) -> dict[str, Any]:
