@@ -23,6 +23,6 @@ def test_the_example_prints_r(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     head, stages, *rows = (line.split() for line in done.stdout.splitlines())
-    assert head == ["concept", "domatu", "sibole"] and stages == ["stage"]
+    assert head == ["concept", "vadoro", "mikato"] and stages == ["stage"]
     assert [row[0] for row in rows] == ["0", "1", "2"] and rows[1][2] == "NaN"
     assert all(-1 <= float(value) <= 1 for value in (rows[1][1], *rows[2][1:]))

@@ -38,7 +38,7 @@ class Learned:
 
     @property
     def title(self) -> str:
-        """How its folders are called: `cat-02-sibole`, and the order and seed where they are not the run's first."""
+        """How its folders are called: `cat-02-mikato`, and the order and seed where they are not the run's first."""
         spec, cell = self.run.spec, self.folder.parent.name
         first = cell == f"order{spec.orders[0]}-seed{spec.seeds[0]}"
         return f"{self.method.name}-{self.folder.name}{'' if first else f'-{cell}'}"

@@ -174,7 +174,7 @@ def test_tokens_of_two_encoders_lie_side_by_side(finished: Path) -> None:
 def test_the_card_has_the_stages_scores(finished: Path, tmp_path: Path) -> None:
     import pandas as pd
 
-    learned = open_stage(finished, "cat", "sibole")
+    learned = open_stage(finished, "cat", "mikato")
     export(learned, tmp_path / "out")
     text = (tmp_path / "out" / "README.md").read_text("utf-8")
     here, base = (pd.read_parquet(path / "scores.parquet") for path in (learned.folder, finished / "base"))
@@ -202,14 +202,14 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     [
         (["smoke3", "--method", "cat"], "there is no run 'smoke3' in runs (there: smoke2)"),
         (["smoke2", "--method", "catt"], "method 'catt' is not in runs/smoke2; did you mean 'cat'?"),
-        (["smoke2", "--method", "cat", "--stage", "3"], "no stage '3'; give 1 to 2 or a concept: domatu, sibole"),
+        (["smoke2", "--method", "cat", "--stage", "3"], "no stage '3'; give 1 to 2 or a concept: vadoro, mikato"),
         (["smoke2", "--method", "cat", "--stage", "sibol"], "no stage 'sibol'"),
         (["smoke2", "--method", "cat", "--seed", "7"], "has no order 0 with seed 7; its orders: 0; its seeds: 0"),
         (
             ["smoke2", "--method", "lora"],
-            "last stage is not finished (the cell is ok); finished stages: 1 (domatu)",
+            "last stage is not finished (the cell is ok); finished stages: 1 (vadoro)",
         ),
-        (["smoke2", "--method", "lora", "--stage", "sibole"], "stage sibole is not finished"),
+        (["smoke2", "--method", "lora", "--stage", "mikato"], "stage mikato is not finished"),
         (["smoke2", "--method", "merge"], "finished stages: none"),
         (["smoke2", "--method", "cat", "--out", "taken"], "taken holds mine.txt, which this command did not write"),
         (["smoke2", "--method", "cat", "--out", "file"], "file is in the way: it is no folder"),
@@ -226,7 +226,7 @@ def test_mistakes_are_one_line_and_write_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(finished, tmp_path / "runs" / "smoke2")
-    (tmp_path / "runs/smoke2/lora/order0-seed0/02-sibole/stage.json").unlink()
+    (tmp_path / "runs/smoke2/lora/order0-seed0/02-mikato/stage.json").unlink()
     shutil.rmtree(tmp_path / "runs/smoke2/merge")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
@@ -246,9 +246,9 @@ def test_the_command_says_what_it_wrote(
     assert call(monkeypatch, "export", str(finished), "--method", "magmax", "--out", str(tmp_path / "out")) == 0
     out = capsys.readouterr().out
     assert str(tmp_path / "out") in out and re.search(r"rank \d+, relative error 0\.0", out)
-    assert call(monkeypatch, "export", str(finished), "--method", "cat", "--stage", "domatu") == 0
+    assert call(monkeypatch, "export", str(finished), "--method", "cat", "--stage", "vadoro") == 0
     assert "rank 2, exact" in capsys.readouterr().out
-    made = finished / "exports" / "cat-01-domatu"
+    made = finished / "exports" / "cat-01-vadoro"
     assert sorted(path.name for path in made.iterdir()) == ["README.md", "export.json", WEIGHTS]
     assert call(monkeypatch, "export", str(finished), "--method", "cat", "--rank", "0") == 2
     shutil.rmtree(finished / "exports")
@@ -256,11 +256,11 @@ def test_the_command_says_what_it_wrote(
 
 def test_a_record_or_an_adapter_that_cannot_be_used_is_one_line(finished: Path, tmp_path: Path) -> None:
     run = shutil.copytree(finished, tmp_path / "run")
-    adapter = run / "cat/order0-seed0/02-sibole/adapter.safetensors"
+    adapter = run / "cat/order0-seed0/02-mikato/adapter.safetensors"
     adapter.write_bytes(adapter.read_bytes()[:1000])
     with pytest.raises(RunError, match=r"adapter\.safetensors cannot be read"):
         open_stage(run, "cat")
-    stage = run / "lora/order0-seed0/02-sibole/stage.json"
+    stage = run / "lora/order0-seed0/02-mikato/stage.json"
     stage.write_text(stage.read_text().replace('"rank": 2', '"rnak": 2'))
     with pytest.raises(MethodError, match="no setting 'rnak'; did you mean 'rank'"):
         open_stage(run, "lora")

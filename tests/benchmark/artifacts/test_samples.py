@@ -60,12 +60,12 @@ def test_prompts_by_seeds_and_a_sheet(
 ) -> None:
     given = ["--prompt", "a {}", "--prompt", "a hat", "--seeds", "3,5", "--steps", "2", "--guidance", "1"]
     assert call(monkeypatch, str(finished), "--method", "cat", "--stage", "2", *given) == 0
-    folder = finished / "samples" / "cat-02-sibole"
+    folder = finished / "samples" / "cat-02-mikato"
     assert f"6 images in {folder}" in capsys.readouterr().out
     pictures = {path.name: np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))}
     assert list(pictures) == ["01-3.png", "01-5.png", "02-3.png", "02-5.png", "03-3.png", "03-5.png", "sheet.png"]
     record = json.loads((folder / "samples.json").read_text("utf-8"))
-    assert record["prompts"] == {"01": "a domatu person", "02": "a sibole person", "03": "a hat"}
+    assert record["prompts"] == {"01": "a vadoro person", "02": "a mikato person", "03": "a hat"}
     assert (record["sampler"]["steps"], record["sampler"]["guidance"]) == (2, 1.0)
     tile = pictures["01-3.png"].repeat(4, axis=0).repeat(4, axis=1)  # 32 pixels, enlarged
     windows = np.lib.stride_tricks.sliding_window_view(pictures["sheet.png"], tile.shape)
@@ -79,7 +79,7 @@ def test_base_is_the_untouched_model(finished: Path, tmp_path: Path, monkeypatch
     given = ["--prompt", "a {}", "--seeds", "2", "--out", str(tmp_path / "out")]
     assert call(monkeypatch, str(finished), "--method", "base", *given) == 0
     backbone = Backbone.load(finished.parent.parent / "models" / "tiny", device="cpu")
-    texts = ["a domatu person"] * 2 + ["a sibole person"] * 2
+    texts = ["a vadoro person"] * 2 + ["a mikato person"] * 2
     sampler = SamplerConfig(steps=4, guidance=2.0, batch=4)
     expected = np.concatenate([images for _, images in sample(backbone, None, texts, [0, 1, 0, 1], sampler)])
     names = ["01-0", "01-1", "02-0", "02-1"]

@@ -62,7 +62,7 @@ def test_a_run_ends_with_the_summary_and_where_the_report_is(uninterrupted: tupl
     runs, _, out = uninterrupted
     for name in ("cat", "magmax", "clora", "floor", "ceiling", "cat-bench report"):
         assert name in out
-    record = json.loads((runs / "smoke2/magmax/order0-seed0/02-sibole/stage.json").read_text())
+    record = json.loads((runs / "smoke2/magmax/order0-seed0/02-mikato/stage.json").read_text())
     assert record["peak_memory_bytes"] > 10_000_000
     assert record["trainable_parameters"] > 0 and record["bytes_carried"] > 0
     assert record["seconds"]["train"] > 0 and record["seconds"]["sample"] > 0

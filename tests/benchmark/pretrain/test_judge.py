@@ -166,8 +166,8 @@ def test_auc():
 
 
 def test_the_metric_model_in_miniature(tmp_path, monkeypatch):
-    monkeypatch.setattr("cat_bench.benchmark.pretrain.pictures.SHARD", 12)
-    monkeypatch.setattr("cat_bench.benchmark.pretrain.lessons.INDIVIDUALS", 4)
+    monkeypatch.setattr("cat_bench.benchmark.pretrain.pictures.rendered.SHARD", 12)
+    monkeypatch.setattr("cat_bench.benchmark.pretrain.judge.lessons.INDIVIDUALS", 4)
     pairs, twins = tmp_path / "pairs", tmp_path / "twins"
     list(render_shards(pairs, "seed", range(2), 64, True, 1))
     assert list(render_twins(twins, pairs, [0], 64)) == ["0000.npy"]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from cat_bench.benchmark.pretrain.diffusion import FACE_WEIGHT, NOISY, face_weights, time_steps
 from cat_bench.benchmark.pretrain.loop import learning_rate, train
 from cat_bench.benchmark.pretrain.make import NAME, PARTS, STEPS, PretrainError, Workshop, parse_steps
 from cat_bench.benchmark.pretrain.pictures.rendered import (
@@ -52,13 +53,33 @@ def test_captions_name_the_inhabitants_and_say_more_or_less():
     assert caption(entry, rng, full=True).count(",") >= max(t.count(",") for t in texts) - 1
 
 
+def test_most_time_steps_are_noisy_and_a_persons_face_weighs_more():
+    steps = time_steps(4000, 1000, torch.Generator().manual_seed(0))
+    assert 0 <= int(steps.min()) and int(steps.max()) < 1000
+    assert (steps >= NOISY[0]).float().mean().item() == pytest.approx(NOISY[1], abs=0.03)
+    assert (steps < 300).float().mean().item() == pytest.approx((1 - NOISY[1]) / 2, abs=0.03)
+    rng = Random(5)
+    person, other = (next(e for e in iter(lambda: draw_entry(rng), None) if test(e)) for test in (is_person, is_other))
+    weights = face_weights([other, person])
+    assert weights.shape == (2, 1, 16, 16) and torch.equal(weights[0], torch.ones(1, 16, 16))
+    assert weights[1, 0, 6, 8] == FACE_WEIGHT and weights[1, 0, 0, 0] == weights[1, 0, 15, 8] == 1
+
+
+def is_person(entry: Entry) -> bool:
+    return entry.picture.look.kind == "person"
+
+
+def is_other(entry: Entry) -> bool:
+    return not is_person(entry)
+
+
 def test_an_entry_survives_being_written(tmp_path):
     entry = draw_entry(Random(3))
     assert Entry.from_spec(json.loads(json.dumps({**entry.picture.spec(), "name": entry.name}))) == entry
 
 
 def test_shards_are_rendered_once_and_the_same_every_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("cat_bench.benchmark.pretrain.pictures.SHARD", 6)
+    monkeypatch.setattr("cat_bench.benchmark.pretrain.pictures.rendered.SHARD", 6)
     assert list(render_shards(tmp_path / "a", "seed", range(2), 32, True, 1)) == ["0000.npy", "0001.npy"]
     list(render_shards(tmp_path / "b", "seed", range(2), 32, True, 1))
     one, other = Pictures.load(tmp_path / "a", range(2)), Pictures.load(tmp_path / "b", range(2))
@@ -171,6 +192,7 @@ def test_processes_that_train_together_end_up_with_one_model(tmp_path):
 import sys, torch
 from pathlib import Path
 from torch import nn
+from cat_bench.benchmark.pretrain.diffusion import FACE_WEIGHT, NOISY, face_weights, time_steps
 from cat_bench.benchmark.pretrain.loop import join_team, leads, team_size, train
 join_team()
 torch.manual_seed(torch.distributed.get_rank())  # whatever each began with
@@ -207,7 +229,7 @@ def test_the_whole_workshop_in_miniature_makes_folders_that_stock_libraries_load
 
     from cat_bench.benchmark.pretrain.figures.evaluate import evaluate
 
-    monkeypatch.setattr("cat_bench.benchmark.pretrain.pictures.SHARD", 200)
+    monkeypatch.setattr("cat_bench.benchmark.pretrain.pictures.rendered.SHARD", 200)
     monkeypatch.setattr("torch.compile", lambda function: function)
     shop = Workshop(tmp_path / "work", "cpu", dict.fromkeys(STEPS, 3), {"backbone": 2, "metric": 2})
     for part in PARTS:
@@ -218,10 +240,9 @@ def test_the_whole_workshop_in_miniature_makes_folders_that_stock_libraries_load
     assert image.shape == (1, 64, 64, 3) and np.isfinite(image).all()
     model, _, _preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / f'{NAME}-clip'}")
     tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path / f'{NAME}-clip'}")(["a robot"])
-    assert model.encode_text(tokens).shape == (1, 128)
-    assert {f.id for f in evaluate(tmp_path / NAME, tmp_path / f"{NAME}-clip", "cpu", scale=0.02)} == {
-        *("psnr", "retrieval", "identity", "classes", "alignment", "names")
-    }
-    assert sum(p.stat().st_size for p in tmp_path.glob("avatars64*/**/*") if p.is_file()) <= 32e6
+    assert model.encode_text(tokens).shape == (1, 192)
+    found = {f.id for f in evaluate(tmp_path / NAME, tmp_path / f"{NAME}-clip", "cpu", scale=0.02)}
+    assert {"psnr", "sharp_people", "expression", "attributes", "mmd", "names", "reading", "legible_clean"} <= found
+    assert sum(p.stat().st_size for p in tmp_path.glob("avatars64*/**/*") if p.is_file()) <= 34e6
     written = [path.read_text("utf-8") for path in tmp_path.glob("avatars64*/**/*.json")]
     assert len(written) > 5 and not any(str(tmp_path) in text for text in written)  # nothing of where it was made
