@@ -51,7 +51,7 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
 
     sequence: str = "faces5"
     data: str | None = None  # folder of the photos that the sequence is made of
-    backbone: str = "avatars64"
+    backbone: str = "avatars64.v2"
     methods: tuple[str, ...] = Field(default=METHODS, min_length=1)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     orders: tuple[int, ...] = Field(default=(0,), min_length=1)

@@ -1,1 +1,1 @@
-"""How the embedded backbone `avatars64` and its metric model are made, from the avatar world alone."""
+"""How the embedded backbone `avatars64.v2` and its metric model are made, from the avatar world alone."""

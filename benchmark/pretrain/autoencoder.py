@@ -1,4 +1,4 @@
-"""The autoencoder of `avatars64`: 64×64×3 pixels to 16×16×12 latents and back, a stock diffusers AutoencoderKL."""
+"""The autoencoder of `avatars64.v2`: 64×64×3 pixels to 16×16×12 latents and back, a stock diffusers AutoencoderKL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The denoiser and text encoder of `avatars64`, trained together on stored latents; saved as a stock pipeline."""
+"""The denoiser and text encoder of `avatars64.v2`, trained together on stored latents; saved as a stock pipeline."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Measure training steps, images a second, memory and the share of the device's floor.
 
-    python -m cat_bench.benchmark.studies.speed --backbone avatars64 --backbone sd15
+    python -m cat_bench.benchmark.studies.speed --backbone avatars64.v2 --backbone sd15
 
 `nox -s bench-cuda` runs it for all three backbones. Times are medians; the first steps, which warm up, do not count.
 """
@@ -147,7 +147,7 @@ def rows(found: Speeds, peak: float | None) -> list[str]:
 
 
 def main(
-    backbone: Annotated[list[str] | None, typer.Option(help="avatars64, sd15 or sdxl; again for more.")] = None,
+    backbone: Annotated[list[str] | None, typer.Option(help="avatars64.v2, sd15 or sdxl; again for more.")] = None,
     device: Annotated[str, typer.Option(help="auto, cuda or cpu.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.")] = "auto",
     steps: Annotated[int, typer.Option(help="Training steps that are timed.")] = 20,
@@ -167,7 +167,7 @@ def main(
     typer.echo("| backbone | work | cat-bench | diffusers' own way | ratio | of the device's peak | memory, GiB |")
     typer.echo("| --- | --- | --- | --- | --- | --- | --- |")
     with deterministic(default_threads()) if fixed else nullcontext():
-        for name in backbone or ["avatars64", *SIZES]:
+        for name in backbone or ["avatars64.v2", *SIZES]:
             for line in rows(measure(name, where, kind, steps, images, batch or [1, 4, 8, 16, 32, 64]), peak):
                 typer.echo(line)
             gc.collect()

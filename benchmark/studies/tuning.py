@@ -99,7 +99,7 @@ def read_trial(folder: Path, method: str, settings: Mapping[str, Any]) -> Trial:
 def main(
     method: Annotated[list[str] | None, typer.Option(help="A method; again for more.  [default: all six]")] = None,
     runs: Annotated[Path, typer.Option(help="Folder in which the trials' runs lie.")] = Path("tuning"),
-    backbone: Annotated[str, typer.Option(help="Name or diffusers folder.")] = "avatars64",
+    backbone: Annotated[str, typer.Option(help="Name or diffusers folder.")] = "avatars64.v2",
 ) -> None:
     """Try every setting and print a Markdown table, the best of each method in bold."""
     typer.echo("| method | settings | objective | CLIP-I share | KPS share | accuracy | training s |")

@@ -1,6 +1,6 @@
 """The named inhabitants of the avatar world: fixed identities that the embedded backbone learns by name in pretraining.
 
-They are to `avatars64` what celebrities are to Stable Diffusion. The model learns that a name binds to a look, so
+They are to `avatars64.v2` what celebrities are to Stable Diffusion. The model learns that a name binds to a look, so
 unseen names of the same make are good triggers, and "does it still know whom it knew?" becomes a stratum of KPS.
 """
 

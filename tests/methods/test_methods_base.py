@@ -11,14 +11,14 @@ from cat_bench.methods.testing.toy import ToyAdapter
 
 
 class Tuned(Method):
-    presets = {"paper": {"rank": 64, "lr": 1e-5}, "avatars64": {"steps": 40}}
+    presets = {"paper": {"rank": 64, "lr": 1e-5}, "avatars64.v2": {"steps": 40}}
 
 
 def test_defaults_then_preset_then_overrides() -> None:
     assert Tuned.configure() == Method.Config() == Tuned().config
-    assert Tuned.configure(backbone="avatars64").steps == 40
+    assert Tuned.configure(backbone="avatars64.v2").steps == 40
     assert Tuned.configure(backbone="some/other") == Method.Config()
-    named = Tuned.configure("paper", backbone="avatars64", overrides={"rank": 32})
+    named = Tuned.configure("paper", backbone="avatars64.v2", overrides={"rank": 32})
     assert (named.rank, named.lr, named.steps) == (32, 1e-5, 150), "a named preset stands instead of the backbone's"
 
 
@@ -37,14 +37,14 @@ def test_wrong_settings(overrides: dict[str, object], message: str) -> None:
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(MethodError, match=r"^method cat: no preset 'papr'; it has: paper, sd15, .*, avatars64$"):
+    with pytest.raises(MethodError, match=r"^method cat: no preset 'papr'; it has: paper, sd15, .*, avatars64.v2$"):
         CAT.configure("papr")
 
 
 @pytest.mark.parametrize("name", ["cat", "clora", "lora", "magmax", "merge", "ortho"])
 def test_every_preset_is_valid_and_a_config_survives_json(name: str) -> None:
     cls = methods.get(name)
-    assert {"paper", "avatars64"} <= set(cls.presets)
+    assert {"paper", "avatars64.v2"} <= set(cls.presets)
     for preset in cls.presets:
         config = cls.configure(preset)
         assert cls.Config.model_validate_json(config.model_dump_json()) == config

@@ -32,7 +32,7 @@ BEHAVIOUR = {
     "clora": (0.60, 0.03, 0.03),
 }
 STRATA = ("class", "other", "unknown", "named")
-RUN = {"sequence": "faces5", "backbone": "avatars64", "protocol": "p" * 64}
+RUN = {"sequence": "faces5", "backbone": "avatars64.v2", "protocol": "p" * 64}
 SIZE, WIDTH, PROMPTS, IMAGES, REFERENCES, KEPT = 16, 32, 3, 2, 6, 4
 
 
@@ -127,7 +127,7 @@ def write_run(
 ) -> Path:
     """Writes a run as the hub does. failed: (method, order, seed, status, reason) of cells that end after stage 1."""
     world = World(concepts)
-    spec = {"sequence": "faces5", "backbone": "avatars64", "methods": list(methods), "seeds": list(seeds)}
+    spec = {"sequence": "faces5", "backbone": "avatars64.v2", "methods": list(methods), "seeds": list(seeds)}
     spec |= {"orders": list(orders), "sampler": {"name": "dpm++", "steps": 20, "guidance": 4.0}}
     provenance = {"spec_hash": "0" * 64, "versions": {"torch": "2.14.1"}, "git": {"commit": "abc123", "dirty": False}}
     write_json(folder / "run.json", {"spec": spec, **provenance, "device": "cpu", "started": "2026-01-02T03:04:05Z"})

@@ -58,7 +58,7 @@ def test_in_which_type_others_load_the_weights_is_not_part_of_the_fingerprint(tm
 
 
 def test_the_shipped_model_draws_with_stock_diffusers_and_no_argument() -> None:
-    pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS / "avatars64")
+    pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS / "avatars64.v2")
     assert {pipe.unet.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.float32}
     image = pipe("a person", num_inference_steps=3, generator=torch.Generator().manual_seed(0)).images[0]
     assert image.size == (64, 64) and np.asarray(image).std() > 20  # a picture, neither noise nor one colour

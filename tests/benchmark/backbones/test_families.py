@@ -242,7 +242,7 @@ def test_one_learned_token_speaks_to_every_text_encoder(backbone: Backbone) -> N
 
 
 def test_registered_backbones_are_known_by_their_facts(tmp_path: Path) -> None:
-    assert set(registered()) == {"avatars64", *FAMILIES}
+    assert set(registered()) == {"avatars64.v2", *FAMILIES}
     for name, entry in registered().items():
         assert known_as(name, None) == name and entry_for(name, None) is entry
         assert entry.hub is None or len(entry.hub.split("/")) == 2
@@ -251,8 +251,8 @@ def test_registered_backbones_are_known_by_their_facts(tmp_path: Path) -> None:
         (folder / "unet" / "config.json").write_text(f'{{"cross_attention_dim": {entry.context}}}')
         assert known_as("mine", folder) == name  # a finetune of it takes its settings
     assert known_as("mine", tmp_path) is None and entry_for("mine", tmp_path).guidance == 7.5
-    shipped = Backbone.load("avatars64", device="cpu")  # would raise if resolution or prediction were not as registered
-    assert shipped.unet.config.cross_attention_dim == registered()["avatars64"].context
+    shipped = Backbone.load("avatars64.v2", device="cpu")  # would raise if resolution or prediction were not as registered
+    assert shipped.unet.config.cross_attention_dim == registered()["avatars64.v2"].context
 
 
 def test_a_pipeline_of_another_kind_is_refused(tmp_path: Path) -> None:

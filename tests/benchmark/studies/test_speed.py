@@ -26,7 +26,7 @@ def test_a_measurement_has_every_line_and_leaves_the_backbone_as_it_was(
     tiny: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measure.Backbone, "load", lambda name, device: tiny)
-    found = measure.measure("avatars64", tiny.device, "fp32", steps=1, images=2, batches=[1, 2])
+    found = measure.measure("avatars64.v2", tiny.device, "fp32", steps=1, images=2, batches=[1, 2])
     assert set(found.step) == set(found.stock_step) == {1, 4} and set(found.images) == {1, 2}
     assert 0 < found.flops_step < found.flops_image
     lines = measure.rows(found, 1e12)
