@@ -11,11 +11,13 @@ from random import Random
 
 from PIL.Image import Image
 
+from cat_bench.tasks.avatars.asked import Wanted, asked
 from cat_bench.tasks.avatars.drawing import (
     Look,
     Picture,
     Scene,
     draw_features,
+    draw_look,
     draw_scene,
     pick,
     render,
@@ -24,6 +26,7 @@ from cat_bench.tasks.avatars.drawing import (
     svg,
     with_articles,
 )
+from cat_bench.tasks.avatars.questions import facts, heads
 from cat_bench.tasks.avatars.vocabulary import Kind, vocabulary
 from cat_bench.tasks.concept import subject
 from cat_bench.tasks.entries import AvatarEntry
@@ -31,6 +34,7 @@ from cat_bench.tasks.errors import TaskError
 
 TRAIN_IMAGES = 6
 REFERENCE_IMAGES = 12
+CLASS_IMAGES = 48
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,34 @@ class AvatarConcept:
     def train_captions(self) -> tuple[str, ...]:
         """Templates that name what varies, not what the concept is: "a {}, smiling, on a mint background"."""
         return tuple(sentence(scene_phrases(self.kind, p.scene)) for p in self.train_pictures)
+
+    @property
+    def reference_captions(self) -> tuple[str, ...]:
+        """The like of the references."""
+        return tuple(sentence(scene_phrases(self.kind, p.scene)) for p in self.reference_pictures)
+
+    @cached_property
+    def identity_answers(self) -> Mapping[str, str]:
+        """Question → answer, of all that every picture of it shows: its parts, and the colours that are to be seen."""
+        about = {head.name for head in heads() if head.about == "identity"}
+        shown = [facts(picture) for picture in self.reference_pictures]
+        return {q: a for q, a in shown[0].items() if q in about and all(one.get(q) == a for one in shown)}
+
+    @property
+    def held_out_questions(self) -> frozenset[str]:
+        """Those of its identity's questions whose answer no pretraining picture shows."""
+        parts = {f"{self.kind.id}/{name}": part.held_out for name, part in self.kind.parts.items()}
+        return frozenset(q for q, answer in self.identity_answers.items() if answer in parts.get(q, ()))
+
+    def asked(self, template: str) -> Wanted:
+        """What a template asks of the scene: question → every answer that its words allow; empty: nothing."""
+        return asked(template, self.kind.id)
+
+    def class_images(self, size: int) -> list[Image]:
+        """Other inhabitants of its class, RGB, size × size pixels: always the same ones, with nothing held out."""
+        rng = Random(f"{self.kind.id}/class")
+        pairs = ((draw_look(self.kind, rng), draw_scene(self.kind, rng)) for _ in range(CLASS_IMAGES))
+        return [render(Picture(look, scene), size) for look, scene in pairs]
 
     def train_images(self, size: int) -> list[Image]:
         """The training pictures, RGB, size × size pixels."""

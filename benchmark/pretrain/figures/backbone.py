@@ -15,12 +15,12 @@ from cat_bench.benchmark.extractors.clip import MetricModel
 from cat_bench.benchmark.extractors.part_reader import NOT_READABLE, PartReader
 from cat_bench.benchmark.pretrain.autoencoder import psnr
 from cat_bench.benchmark.pretrain.figures.figure import Figure
-from cat_bench.benchmark.pretrain.figures.named import named
 from cat_bench.benchmark.pretrain.pictures.damage import blur
 from cat_bench.benchmark.pretrain.pictures.rendered import Entry, caption, draw_entry
 from cat_bench.benchmark.text_to_image.sampling import SamplerConfig, sample
 from cat_bench.tasks.avatars.drawing import render
 from cat_bench.tasks.avatars.inhabitants import inhabitants
+from cat_bench.tasks.avatars.questions import named
 
 SEED = "evaluation pictures, never trained on"
 FACE = (slice(16, 44), slice(16, 48))  # rows and columns of a person's face, of 64

@@ -13,10 +13,10 @@ from cat_bench.benchmark.extractors.part_reader import NOT_READABLE, PartReader
 from cat_bench.benchmark.pretrain.figures.figure import Figure
 from cat_bench.benchmark.pretrain.figures.judge import draw_people, pixels
 from cat_bench.benchmark.pretrain.pictures.damage import HIDDEN, Damaged, blur, erase_face, mosaic, noise
-from cat_bench.benchmark.pretrain.pictures.facts import VISIBLE_LEVELS, VISIBLE_PIXELS, Head, facts, heads
 from cat_bench.benchmark.pretrain.pictures.places import answered
 from cat_bench.benchmark.pretrain.pictures.rendered import draw_pair
 from cat_bench.tasks.avatars.drawing import Picture, render
+from cat_bench.tasks.avatars.questions import VISIBLE_LEVELS, VISIBLE_PIXELS, Head, facts, heads
 from cat_bench.tasks.avatars.vocabulary import vocabulary
 
 SEED = "evaluation pictures of the part reader, never trained on"

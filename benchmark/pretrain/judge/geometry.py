@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from cat_bench.benchmark.pretrain.pictures.facts import heads
+from cat_bench.tasks.avatars.questions import heads
 from cat_bench.tasks.avatars.vocabulary import vocabulary
 
 CLASS, IDENTITY, SCENE = 0.15, 0.70, 0.15  # shares of the squared length: the ceiling is 0.85 and a little

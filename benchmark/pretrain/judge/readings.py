@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from cat_bench.benchmark.extractors.part_reader import NOT_READABLE
 from cat_bench.benchmark.pretrain.pictures.damage import HIDDEN, ILLEGIBLE, LEGIBLE, SEEN, Damaged
-from cat_bench.benchmark.pretrain.pictures.facts import facts, heads
 from cat_bench.tasks.avatars.drawing import Picture
+from cat_bench.tasks.avatars.questions import facts, heads
 
 HIDDEN_WIDTH = 256
 Answers = NDArray[np.int16]

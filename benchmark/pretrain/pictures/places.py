@@ -10,8 +10,8 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from cat_bench.benchmark.pretrain.pictures.facts import ABSENT, COLOR, Head, heads
 from cat_bench.tasks.avatars.drawing import Look, Picture, Scene, draw_look, draw_scene, pick, render
+from cat_bench.tasks.avatars.questions import ABSENT, COLOR, Head, heads
 from cat_bench.tasks.avatars.vocabulary import vocabulary
 
 Map = NDArray[np.float32]

@@ -9,10 +9,10 @@ from random import Random
 
 import numpy as np
 
-from cat_bench.benchmark.pretrain.pictures.facts import facts, heads
 from cat_bench.benchmark.pretrain.pictures.places import exchange
 from cat_bench.benchmark.pretrain.pictures.rendered import Entry
 from cat_bench.tasks.avatars.drawing import Picture, draw_scene, pick, render
+from cat_bench.tasks.avatars.questions import facts, heads
 from cat_bench.tasks.avatars.vocabulary import vocabulary
 
 

@@ -27,11 +27,11 @@ from cat_bench.benchmark.pretrain.pictures.damage import (
     mosaic,
     noise,
 )
-from cat_bench.benchmark.pretrain.pictures.facts import facts, heads
 from cat_bench.benchmark.pretrain.pictures.places import answered, exchange, places
 from cat_bench.benchmark.pretrain.pictures.rendered import draw_pair, render_shards
 from cat_bench.benchmark.pretrain.pictures.twins import render_twins, twin
 from cat_bench.tasks.avatars.drawing import Look, Picture, Scene, render
+from cat_bench.tasks.avatars.questions import facts, heads
 from cat_bench.tasks.avatars.vocabulary import vocabulary
 
 PARTS = {"top": "bob", "accessories": None, "facialHair": None}

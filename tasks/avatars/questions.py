@@ -6,6 +6,7 @@ A colour is asked for only where it can be seen: the colour of absent glasses is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -68,6 +69,25 @@ def facts(picture: Picture) -> dict[str, str]:
         found[f"{kind.id}/expression"] = scene.expression
     asked = {head.name for head in heads()}
     return {name: answer for name, answer in found.items() if name in asked}
+
+
+def named(picture: Picture) -> Mapping[str, frozenset[str]]:
+    """What a caption that says everything names: question → all answers that are called by the same words."""
+    kind = vocabulary().kind(picture.look.kind)
+    true = facts(picture)
+    found = {"class": frozenset({kind.id}), "background": frozenset({picture.scene.background})}
+    colors: set[str] = {slot for slot, entry in kind.slots.items() if entry.phrase is not None}
+    for name, variant in {**picture.look.parts, **picture.scene.parts}.items():
+        part = kind.parts[name]
+        if part.phrase is None or variant is None:
+            continue
+        words = part.words[variant]
+        found[f"{kind.id}/{name}"] = frozenset(v for v, same in part.words.items() if same == words)
+        colors |= set(re.findall(r"\{(\w+)\}", words))
+    if picture.scene.expression is not None:
+        found[f"{kind.id}/expression"] = frozenset({picture.scene.expression})
+    found |= {f"{kind.id}/{slot}{COLOR}": frozenset({true.get(f"{kind.id}/{slot}{COLOR}", "")}) for slot in colors}
+    return {question: answers for question, answers in found.items() if question in true}
 
 
 @cache
