@@ -30,7 +30,13 @@ from cat_bench.tasks.photos.folder import examine
 __all__ = ["SHIPPED", "Sequence", "load_sequence", "sequence_names"]
 
 Prompts = Mapping[str, tuple[str, ...]]
-_TAKEN = ("preservation", "text", "nobody", "other_noise")  # names in a run's folder and tables beside the concepts'
+_TAKEN = (
+    "preservation",
+    "diversity",
+    "text",
+    "nobody",
+    "other_noise",
+)  # names in a run's folder and tables beside the concepts'
 
 
 @dataclass(frozen=True)

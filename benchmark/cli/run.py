@@ -19,6 +19,9 @@ def run(
     orders: Annotated[str | None, typer.Option(help="Orders of the concepts; 0 is as written.  [default: 0]")] = None,
     images: Annotated[int | None, typer.Option(help="Images for each evaluation prompt.")] = None,
     preservation_images: Annotated[int | None, typer.Option(help="Images for each preservation prompt.")] = None,
+    diversity_images: Annotated[
+        int | None, typer.Option(help="Images of each class without a trigger; 0 is none.  [default: 16]")
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="dpm++ or ddim.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
@@ -58,6 +61,7 @@ def run(
         "seeds": numbers(seeds, "--seeds"),
         "orders": numbers(orders, "--orders"),
         "preservation_images": preservation_images,
+        "diversity_images": diversity_images,
         "precision": precision,
         "weights": weights,
         "economy": savings(economy or []),

@@ -109,7 +109,7 @@ def _score(work: Work, stage: StagePlan, place: Workplace) -> None:
         place.note(score_seconds=donor["seconds"]["score"])
         return
     began = time.monotonic()
-    score(work.plan, stage, place.folder)
+    score(work.engine, work.plan, stage, place.folder)
     place.note(score_seconds=time.monotonic() - began)
 
 

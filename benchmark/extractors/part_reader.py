@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 NOT_READABLE = "not readable"
+ABOUT = "part_reader.json"
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,14 @@ class PartReader:
     weights: dict[str, NDArray[np.float32]]
 
     @classmethod
+    def beside(cls, folder: Path | None) -> PartReader | None:
+        """That of a metric model in this folder, if it has one."""
+        return cls.load(folder) if folder is not None and (folder / ABOUT).is_file() else None
+
+    @classmethod
     def load(cls, folder: Path) -> PartReader:
         """From `part_reader.json` and `part_reader.safetensors` in a metric model's folder."""
-        about: dict[str, Any] = json.loads((folder / "part_reader.json").read_text("utf-8"))
+        about: dict[str, Any] = json.loads((folder / ABOUT).read_text("utf-8"))
         questions = tuple(Question(q["name"], q["about"], q["class"], tuple(q["answers"])) for q in about["heads"])
         weights = {
             name: values.astype(np.float32) for name, values in load_file(folder / "part_reader.safetensors").items()

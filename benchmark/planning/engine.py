@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -71,3 +71,8 @@ class Engine(Protocol):
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, d), each row of length 1, in the space of the role `clip`."""
+
+    def read(self, vectors: NDArray[np.float32]) -> Mapping[str, Sequence[str]] | None:
+        """What the part reader of the role `clip` reads off its vectors (n, d): question → n answers; None: it has no
+        reader.
+        """

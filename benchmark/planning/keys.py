@@ -21,7 +21,7 @@ from typing import Any
 # Raise one when a change of the program changes what comes out of that part; older results of it are then redone.
 LEARNING_VERSION = "1"
 SAMPLING_VERSION = "2"
-SCORING_VERSION = "3"
+SCORING_VERSION = "4"
 
 
 # The parts of a stage's folder.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.planning import keys
+from cat_bench.benchmark.planning.items import Item, other_noise_items, reference_texts, stage_items
 from cat_bench.benchmark.planning.keys import Keys
 from cat_bench.benchmark.planning.method_code import code_digest
 from cat_bench.benchmark.planning.seeds import stream
@@ -24,35 +25,6 @@ if TYPE_CHECKING:
 RESERVED = ("base", "references", "report", "real", "other_noise")
 BASE = "base"
 ORDER_ROOT = 0  # of the `order` stream: one for all runs, so that an order's number means the same to everybody
-NOISE_ROOT = 0  # of the `eval` stream: one for all runs, so that every method, stage and training seed is comparable
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image to sample. group: its kind, `concept`, `preservation` or `other_noise`, then `/` and the concept or the
-    stratum; prompt, image: its numbers in there.
-    """
-
-    group: str
-    prompt: int
-    image: int
-    text: str
-    seed: int
-
-    @property
-    def kind(self) -> str:
-        """What it is drawn for; images of two kinds share no batch."""
-        return self.group.partition("/")[0]
-
-    @property
-    def of_concept(self) -> bool:
-        """Whether it shows a concept, and so is compared with references."""
-        return self.kind == "concept"
-
-    @property
-    def path(self) -> str:
-        """Where the image lies in a stage's folder."""
-        return f"{keys.IMAGES}/{self.group.removeprefix('concept/')}/{self.prompt:02d}-{self.image}.png"
 
 
 @dataclass(frozen=True)
@@ -124,10 +96,10 @@ def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, identity: Ide
     fingerprints = [[concept.id, concept.fingerprint] for concept in sequence.concepts]
     texts = {concept.id: reference_texts(concept) for concept in sequence.concepts}
     clip, *others = identity.judge_fingerprints
-    references_key = keys.digest("references 2", clip, identity.resolution, fingerprints, texts, *others)
+    references_key = keys.digest("references 3", clip, identity.resolution, fingerprints, texts, *others)
     protocol = keys.digest(
         *(identity.backbone.fingerprint, references_key, spec.sampler.model_dump(), dict(identity.how)),
-        *(sequence.id, sequence.fingerprint, spec.images_per_prompt, spec.preservation_images),
+        *(sequence.id, sequence.fingerprint, spec.images_per_prompt, spec.preservation_images, spec.diversity_images),
     )
     layout = _Layout(spec, sequence, identity, references_key, protocol)
     base = layout.base(folder / BASE)
@@ -147,7 +119,7 @@ class _Layout:
 
     def base(self, place: Path) -> StagePlan:
         """Stage 0, the untouched backbone."""
-        items = (*self._items(self.sequence.concepts, "trigger"), *_other_noise(self.spec, self.sequence))
+        items = (*self._items(self.sequence.concepts, "trigger"), *other_noise_items(self.spec, self.sequence))
         labels = {"method": BASE, "sequence": self.sequence.id}
         wanted = self._keys(keys.base_key(self.identity.backbone.fingerprint), items, labels, base="")
         return StagePlan(place, 0, wanted, items)
@@ -187,33 +159,5 @@ class _Layout:
         context = keys.digest(self.references_key, base, self.spec.preservation_images, self.protocol, *named)
         return Keys(learning, images, embeddings, keys.scores_key(embeddings, labels, context))
 
-    def _items(self, concepts: Sequence[Concept], form: Any) -> tuple[Item, ...]:
-        return tuple(_items(self.spec, self.sequence, concepts, form))
-
-
-def reference_texts(concept: Concept) -> list[str]:
-    """What images of the evaluation prompts should show, in words: the trigger replaced by the class noun."""
-    return [concept.fill(template, "noun") for template in concept.prompts]
-
-
-def _items(spec: RunSpec, sequence: TaskSequence, concepts: Sequence[Concept], form: Any) -> Iterator[Item]:
-    for concept in concepts:
-        for prompt, template in enumerate(concept.prompts):
-            for image in range(spec.images_per_prompt):
-                # The template, not the filled prompt: methods that name a concept differently get the same noise.
-                seed = stream(NOISE_ROOT, "eval", concept.id, template, image)
-                yield Item(f"concept/{concept.id}", prompt, image, concept.fill(template, form), seed)
-    yield from _preservation(spec, sequence, "preservation")
-
-
-def _other_noise(spec: RunSpec, sequence: TaskSequence) -> Iterator[Item]:
-    """The preservation prompts once more, from noise that no method's images are drawn from."""
-    yield from _preservation(spec, sequence, "other_noise", "other noise")
-
-
-def _preservation(spec: RunSpec, sequence: TaskSequence, kind: str, *axes: str) -> Iterator[Item]:
-    for stratum, prompts in sequence.preservation.items():
-        for prompt, text in enumerate(prompts):
-            for image in range(spec.preservation_images):
-                seed = stream(NOISE_ROOT, "eval", *axes, stratum, text, image)
-                yield Item(f"{kind}/{stratum}", prompt, image, text, seed)
+    def _items(self, concepts: Sequence[Concept], form: str) -> tuple[Item, ...]:
+        return tuple(stage_items(self.spec, self.sequence, concepts, form))

@@ -6,7 +6,7 @@
 | `init` | fresh adapters and learned tokens | the concept of the stage that draws them |
 | `data` | which training pictures make up a batch | the concept |
 | `noise` | the noise and the time steps of training | the concept |
-| `eval` | the initial noise of one evaluation image | prompt, image; "other noise" for the base's second draw |
+| `eval` | the initial noise of one evaluation image | prompt, image; "other noise", "diversity": what else it is for |
 
 No stream depends on the method or the stage: two methods see the same batches, the same noise and the same initial
 images, so their difference is the methods' own.

@@ -57,6 +57,9 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
     orders: tuple[int, ...] = Field(default=(0,), min_length=1)
     images_per_prompt: int = Field(default=4, ge=1)
     preservation_images: int = Field(default=1, ge=1)
+    diversity_images: int = Field(
+        default=16, ge=0, description='of "a NOUN" without a trigger, for class_diversity and class_leak; 0: none'
+    )
     sampler: Sampler = Sampler()
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     weights: Literal["auto", "fp32", "bf16", "fp16"] = Field(

@@ -19,6 +19,8 @@ from PIL import Image
 
 from cat_bench.benchmark.errors import RunError
 
+Arrays = dict[str, NDArray[Any]]
+
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Put `content` at `path`, whole or not at all; an older file of that name stays until the new one is there.

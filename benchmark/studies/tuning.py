@@ -3,7 +3,8 @@
     python -m cat_bench.benchmark.studies.tuning --runs tuning
 
 The objective was fixed before the first trial: the harmonic mean of two shares of the way from floor to ceiling, that
-of CLIP-I averaged over the concepts at the end, and that of KPS. A method that learns nothing or keeps nothing gets 0.
+of CLIP-I averaged over the concepts at the end, and that of KPS, the mean of its strata `class` and `other` (all strata
+together are mostly about the class). A method that learns nothing or keeps nothing gets 0.
 What wins goes into the method's preset for the backbone; the table goes into docs/lab-log.md.
 """
 
@@ -41,7 +42,7 @@ class Trial:
     method: str
     settings: Mapping[str, Any]
     fidelity: float  # CLIP-I average, share of floor to ceiling
-    preservation: float  # KPS, share of floor to 1
+    preservation: float  # KPS, mean of class and other, share of floor to 1
     accuracy: float
     seconds: float  # of training
 
@@ -76,6 +77,7 @@ def trials(methods: list[str], runs: Path, backbone: str) -> Iterator[Trial]:
 def read_trial(folder: Path, method: str, settings: Mapping[str, Any]) -> Trial:
     """What a finished run came to. Raises ResultError if it has no scores."""
     from cat_bench.results.errors import ResultError
+    from cat_bench.results.measures.figure import KEPT
     from cat_bench.results.records.run_folder import Run
     from cat_bench.results.tables.summary import summarise
 
@@ -93,7 +95,7 @@ def read_trial(folder: Path, method: str, settings: Mapping[str, Any]) -> Trial:
 
     fidelity = share("clip_i_average", value("ceiling", "clip_i_average"))
     accuracy, seconds = value(method, "concept_accuracy_average"), value(method, "seconds_train")
-    return Trial(method, settings, fidelity, share("kps", 1.0), accuracy, seconds)
+    return Trial(method, settings, fidelity, share(KEPT, 1.0), accuracy, seconds)
 
 
 def main(

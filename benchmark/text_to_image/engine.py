@@ -20,6 +20,7 @@ from cat_bench.benchmark.extractors.base import Extractor
 from cat_bench.benchmark.extractors.clip import MetricModel
 from cat_bench.benchmark.extractors.dino import DinoModel
 from cat_bench.benchmark.extractors.folders import metric_for
+from cat_bench.benchmark.extractors.part_reader import PartReader
 from cat_bench.benchmark.learning.adapter_state import carried_bytes
 from cat_bench.benchmark.learning.lora import LoraAdapter
 from cat_bench.benchmark.planning.engine import Pictures
@@ -51,6 +52,7 @@ class TorchEngine:
         self.backbone = Backbone.load(spec.backbone, self.device, spec.weights)
         metric = spec.metric or metric_for(self.backbone.id, self.backbone.folder)
         self.clip = MetricModel.load(metric, self.device)
+        self.reader = PartReader.beside(self.clip.folder)
         self.extractors: dict[str, Extractor] = {CLIP: self.clip}
         if spec.dino:
             self.extractors[DINO] = DinoModel.load(spec.dino, self.device)
@@ -133,6 +135,9 @@ class TorchEngine:
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self.clip.texts(list(texts))
+
+    def read(self, vectors: NDArray[np.float32]) -> Mapping[str, Sequence[str]] | None:
+        return None if self.reader is None else self.reader.read(vectors)
 
     def _adapter(self, cell: CellPlan, init: torch.Generator) -> LoraAdapter:
         config = cell.config

@@ -12,15 +12,25 @@ from PIL.Image import Image
 
 from cat_bench.benchmark.planning.engine import Engine
 from cat_bench.benchmark.planning.identity import CLIP
+from cat_bench.benchmark.planning.items import reference_texts
 from cat_bench.benchmark.planning.keys import EMBEDDINGS
-from cat_bench.benchmark.planning.plan import Plan, reference_texts
-from cat_bench.benchmark.store.files import png, read_arrays, read_json, sync, write_arrays, write_bytes, write_json
+from cat_bench.benchmark.planning.plan import Plan
+from cat_bench.benchmark.store.files import (
+    Arrays,
+    png,
+    read_arrays,
+    read_json,
+    sync,
+    write_arrays,
+    write_bytes,
+    write_json,
+)
+from cat_bench.benchmark.text_to_image.classes import choices
+from cat_bench.tasks.avatars.concept import AvatarConcept
 
 REFERENCES = "references"
 _RECORD = "references.json"
 _BATCH = 32  # pictures embedded at once; fixed, since another batch may round differently
-
-Arrays = dict[str, NDArray[Any]]
 
 
 def references_ready(plan: Plan) -> bool:
@@ -31,7 +41,8 @@ def references_ready(plan: Plan) -> bool:
 
 def prepare_references(plan: Plan, engine: Engine) -> None:
     """Write the held-out pictures and their embeddings: `<id>` (m, d), `train/<id>` (k, d) of the pictures that are
-    learned from and `text/<id>` (prompts, d) of every concept, and `<role>/<id>` (m, e) by each further model.
+    learned from and `text/<id>` (prompts, d) of every concept, and `<role>/<id>` (m, e) by each further model. Besides
+    `class/<noun>` (m, d) of the world's pictures of a class, and `nouns/<choice>` (k, d) of texts that name classes.
     """
     place = plan.folder / REFERENCES
     beside = plan.folder / f".{REFERENCES}.partial"
@@ -46,6 +57,11 @@ def prepare_references(plan: Plan, engine: Engine) -> None:
             arrays[f"{prefix(role)}{concept.id}"] = _embedded(engine, role, pictures)
         arrays[f"train/{concept.id}"] = _embedded(engine, CLIP, concept.train_images(plan.identity.resolution))
         arrays[f"text/{concept.id}"] = engine.embed_texts(reference_texts(concept))
+        if isinstance(concept, AvatarConcept) and f"class/{concept.noun}" not in arrays:
+            pictures = concept.class_images(plan.identity.resolution)
+            arrays[f"class/{concept.noun}"] = _embedded(engine, CLIP, pictures)
+    for choice in {choice.name: choice for choice in choices(plan.sequence).values()}.values():
+        arrays[f"nouns/{choice.name}"] = engine.embed_texts(choice.texts)
     write_arrays(beside / EMBEDDINGS, arrays)
     write_json(beside / _RECORD, {"key": plan.references_key})
     if place.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 
 from cat_bench.benchmark.planning.engine import Engine
 from cat_bench.benchmark.planning.identity import CLIP, DINO
+from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.keys import EMBEDDINGS, SCORES
-from cat_bench.benchmark.planning.plan import CellPlan, Item, Plan, StagePlan
+from cat_bench.benchmark.planning.plan import CellPlan, Plan, StagePlan
 from cat_bench.benchmark.planning.portions import portions
-from cat_bench.benchmark.store.files import png, read_arrays, read_picture, write_arrays, write_bytes
-from cat_bench.benchmark.text_to_image.references import Arrays, named, prefix, read_references
-from cat_bench.benchmark.text_to_image.strangers import strangers
+from cat_bench.benchmark.store.files import Arrays, png, read_arrays, read_picture, write_arrays, write_bytes
+from cat_bench.benchmark.text_to_image.classes import class_pictures, nouns_of, strangers, untriggered, world
+from cat_bench.benchmark.text_to_image.readings import of_prompts, of_references, readings
+from cat_bench.benchmark.text_to_image.references import named, prefix, read_references
 from cat_bench.results.records.long_table import write_scores
 from cat_bench.results.scoring.scores import (
     Known,
@@ -97,42 +100,72 @@ class _Embedded:
         return role == CLIP or item.of_concept
 
 
-def score(plan: Plan, stage: StagePlan, folder: Path) -> None:
+def score(engine: Engine, plan: Plan, stage: StagePlan, folder: Path) -> None:
     """Write the stage's `scores.parquet` from embeddings alone. For stage 0: the reference rows."""
-    embeddings, known = read_arrays(folder / EMBEDDINGS), read_references(plan)
-    ids, strata = [concept.id for concept in plan.sequence.concepts], list(plan.sequence.preservation)
-    drawn = [concept.id for concept in (*stage.earlier, stage.concept) if concept] or ids
-    concepts, preservation = named(embeddings, "concept", drawn), named(embeddings, "preservation", strata)
-    base = preservation
-    if stage.cell is not None:
-        base = named(read_arrays(plan.base.place / EMBEDDINGS), "preservation", strata)
-    second = None
-    if DINO in plan.identity.extractors:
-        seen = named(embeddings, f"{prefix(DINO)}concept", drawn)
-        second = SecondOpinion(plan.identity.extractors[DINO].id, named(known, DINO, ids), seen)
-    compared = Known({id: known[id] for id in ids}, named(known, "train", ids), strangers(plan, base), second)
-    texts, extractor, images = (
-        named(known, "text", ids),
-        plan.identity.extractors[CLIP].id,
-        plan.spec.preservation_images,
-    )
-    shared: dict[str, Any] = {"extractor": extractor, "preservation_images": images}
+    compared = _Compared.of(plan, read_arrays(folder / EMBEDDINGS), stage)
+    known, embeddings, base = compared.known, compared.stage, compared.base
+    concepts = [concept for concept in (*stage.earlier, stage.concept) if concept] or list(plan.sequence.concepts)
+    strata = list(plan.sequence.preservation)
+    drawn, kept = named(embeddings, "concept", [c.id for c in concepts]), named(embeddings, "preservation", strata)
+    texts = named(compared.arrays, "text", [concept.id for concept in plan.sequence.concepts])
+    extractor = {"extractor": plan.identity.extractors[CLIP].id}
+    shared: dict[str, Any] = {
+        **extractor,
+        "preservation_images": plan.spec.preservation_images,
+        "readings": readings(engine, concepts, drawn, of_prompts(plan.spec.images_per_prompt)),
+        "untriggered": untriggered(plan, embeddings, base),
+        "noise": _noise(stage, "preservation"),
+    }
     run = {"sequence": plan.sequence.id, "backbone": plan.identity.backbone.id, "protocol": plan.protocol}
-    noise, other = _noise(stage, "preservation"), _noise(stage, "other_noise")
-    if stage.cell is None:
+    if stage.cell is not None:
+        before = named(base, "preservation", strata)
+        labels = {**stage.labels, **run}
+        table = score_stage(labels, stage.number, drawn, known, texts, kept, before, **shared)
+    else:
         import pandas as pd
 
-        again = named(embeddings, "other_noise", strata)
+        again, noise = named(embeddings, "other_noise", strata), _noise(stage, "other_noise")
+        images = plan.spec.preservation_images
+        real = {
+            "readings": readings(engine, concepts, compared.arrays, of_references),
+            "untriggered": world(plan, compared.arrays, base),
+        }
         tables = (
-            score_base(run, concepts, compared, texts, preservation, noise=noise, **shared),
-            score_other_noise(run, preservation, again, noise=other, **shared),
-            score_real(run, compared, tuple(strata), extractor=extractor),
+            score_base(run, drawn, known, texts, kept, **shared),
+            score_other_noise(run, kept, again, noise=noise, preservation_images=images, **extractor),
+            score_real(run, known, tuple(strata), **real, **extractor),
         )
         table = pd.concat(tables, ignore_index=True)
-    else:
-        labels = {**stage.labels, **run}
-        table = score_stage(labels, stage.number, concepts, compared, texts, preservation, base, noise=noise, **shared)
     write_scores(table, folder / SCORES)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A stage's embeddings, the base model's, those that a run has once, and `known` of these."""
+
+    stage: Arrays
+    base: Arrays
+    arrays: Arrays
+    known: Known
+
+    @classmethod
+    def of(cls, plan: Plan, embeddings: Arrays, stage: StagePlan) -> _Compared:
+        arrays = read_references(plan)
+        base = embeddings if stage.cell is None else read_arrays(plan.base.place / EMBEDDINGS)
+        ids, second = [concept.id for concept in plan.sequence.concepts], None
+        if DINO in plan.identity.extractors:
+            drawn = [concept.id for concept in (*stage.earlier, stage.concept) if concept] or ids
+            seen = named(embeddings, f"{prefix(DINO)}concept", drawn)
+            second = SecondOpinion(plan.identity.extractors[DINO].id, named(arrays, DINO, ids), seen)
+        known = Known(
+            references={id: arrays[id] for id in ids},
+            training=named(arrays, "train", ids),
+            strangers=strangers(plan, named(base, "preservation", list(plan.sequence.preservation))),
+            second=second,
+            class_pictures=class_pictures(plan, arrays, base),
+            nouns=nouns_of(plan.sequence, arrays),
+        )
+        return cls(embeddings, base, arrays, known)
 
 
 def _noise(stage: StagePlan, preservation: str) -> Noise:
@@ -140,4 +173,4 @@ def _noise(stage: StagePlan, preservation: str) -> Noise:
     seeds: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for item in stage.items:
         seeds[item.kind][item.group.partition("/")[2]].append(item.seed)
-    return Noise(seeds["concept"], seeds[preservation])
+    return Noise(seeds["concept"], seeds[preservation], seeds["diversity"])

@@ -13,9 +13,10 @@ def metrics_of(run: Run) -> tuple[Metric, ...]:
 
 
 def drawn_metrics(run: Run) -> tuple[str, ...]:
-    """Ids of the metrics that have curves, heat maps and panels, in the order of the tables."""
-    order = list(GROUPS)
-    return tuple(m.id for m in sorted(metrics_of(run), key=lambda m: order.index(m.group)) if m.drawn)
+    """Ids of the metrics that have curves, heat maps and panels, in the order of the tables; none without any value."""
+    order, valued = list(GROUPS), set(run.scores.loc[run.scores["value"].notna(), "metric"])
+    drawn = (m for m in metrics_of(run) if m.drawn and m.id in valued)
+    return tuple(m.id for m in sorted(drawn, key=lambda m: order.index(m.group)))
 
 
 def strata_of(run: Run) -> tuple[str, ...]:

@@ -2,74 +2,17 @@
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 from cat_bench.results.measures import matrices
+from cat_bench.results.measures.figure import GROUPS, HEADLINE, KEPT, Figure, Outcome, or_why
 from cat_bench.results.measures.kinds import KINDS, LOPEZ
-from cat_bench.results.measures.metrics import ARROW, METRICS, Direction, metric
+from cat_bench.results.measures.metrics import METRICS, Metric, metric
 from cat_bench.results.measures.subjects import NAN, Subject
 from cat_bench.results.scoring.scores import ALL
 
+__all__ = ["GROUPS", "HEADLINE", "KEPT", "Figure", "Outcome", "figures"]
+
 NO_CONCEPTS = "only the preservation prompts are drawn from other noise"
-Outcome = tuple[float, str | None]  # value (NaN if missing) and why it is missing
-
-GROUPS: dict[str, str] = {
-    "accuracy": "Concept accuracy: is it the right one?",
-    "fidelity": "CLIP-I: how like the references?",
-    "fidelity_dino": "DINO-I: how like the references, seen by another model?",
-    "alignment": "CLIP-T: does the image follow the prompt?",
-    "distribution": "Distribution of the images, and copies among them",
-    "preservation": "Knowledge preservation (KPS) after the last stage",
-    "cost": "Cost of a cell",
-    "other_accuracy": "Concept accuracy by other definitions of forgetting",
-    "other_fidelity": "CLIP-I by other definitions of forgetting",
-    "other_fidelity_dino": "DINO-I by other definitions of forgetting",
-}
-HEADLINE: tuple[str, ...] = (
-    "concept_accuracy_average",
-    "concept_accuracy_forgetting",
-    "clip_i_average",
-    "clip_i_plasticity",
-    "clip_i_forgetting",
-    "clip_t_average",
-    "kps_class",
-    "kps_other",
-    "seconds_train",
-)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One declared figure of the summary. unit is printed behind the column's name, the value is in that unit."""
-
-    id: str
-    title: str
-    short: str
-    group: str
-    direction: Direction | None
-    formula: str
-    source: str
-    compute: Callable[[Subject], Outcome]
-    digits: int = 3
-    unit: str = ""
-
-    @property
-    def arrow(self) -> str:
-        """↑, ↓, or nothing where neither way is better."""
-        return ARROW.get(self.direction or "", "")
-
-    @property
-    def label(self) -> str:
-        """Column head: short name, unit, arrow."""
-        return " ".join(part for part in (self.short, self.unit and f"[{self.unit}]", self.arrow) if part)
-
-
-def _or_why(value: float, subject: Subject, name: str) -> Outcome:
-    """A value, or the first reason that the metric's rows give for having none."""
-    if math.isfinite(value):
-        return value, None
-    rows = subject.scores[(subject.scores["metric"] == name) & subject.scores["reason"].notna()]
-    return NAN, str(rows["reason"].iloc[0]) if len(rows) else f"no {name} scores"
 
 
 def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
@@ -92,13 +35,13 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
             value = float(R[0].mean()) if R[0].size else NAN
         else:
             return NAN, "nothing is learned"
-        return _or_why(value, subject, name)
+        return or_why(value, subject, name)
 
     named = kind_id in ("a_mmd", "f_mmd")
     return Figure(
         id=kind_id if named else f"{name}_{kind_id}",
         title=f"{measured.title}: {kind.title}",
-        short="copying" if name == "copying" else kind.short,
+        short=_column(measured, kind_id),
         group=group,
         direction=measured.direction if kind.still else kind.direction,
         formula=f"{kind.formula}, R of {name}",
@@ -106,6 +49,13 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
         compute=compute,
         digits=measured.digits,
     )
+
+
+def _column(measured: Metric, kind_id: str) -> str:
+    """A column's head; in a table of several metrics with the metric's name."""
+    if not measured.column:
+        return KINDS[kind_id].short
+    return measured.column if len(measured.kinds) == 1 else f"{measured.column} {KINDS[kind_id].short}"
 
 
 def _retention(name: str, group: str) -> Figure:
@@ -122,11 +72,13 @@ def _retention(name: str, group: str) -> Figure:
             rises = {subject.concepts[k]: f"{R[k + 1, k] - R[0, k]:+.3f}".replace("-", "−") for k in never}
             named = ", ".join(f"{concept} by {rise}" for concept, rise in rises.items())
             return NAN, f"never learned (a rise above {least:g} is needed): {named}"
-        return _or_why(matrices.retention(R[1:], R[0], least), subject, name)
+        return or_why(matrices.retention(R[1:], R[0], least), subject, name)
 
     formula = f"{kind.formula}, R of {name}; null where a denominator is at most {least:g}"
     title = f"{measured.title}: {kind.title}"
-    return Figure(f"{name}_retention", title, kind.short, group, kind.direction, formula, kind.source, compute)
+    return Figure(
+        f"{name}_retention", title, _column(measured, "retention"), group, kind.direction, formula, kind.source, compute
+    )
 
 
 def _fwt(name: str, group: str) -> Figure:
@@ -144,7 +96,7 @@ def _fwt(name: str, group: str) -> Figure:
 
 def _of_stratum(name: str, stratum: str) -> Figure:
     def compute(subject: Subject) -> Outcome:
-        return _or_why(subject.final(name, stratum), subject, name)
+        return or_why(subject.final(name, stratum), subject, name)
 
     measured = metric(name)
     every = stratum == ALL
@@ -159,6 +111,36 @@ def _of_stratum(name: str, stratum: str) -> Figure:
         compute=compute,
         digits=measured.digits,
     )
+
+
+def _kept() -> Figure:
+    """The mean of the strata `class` and `other`, which the headline shows one by one."""
+
+    def compute(subject: Subject) -> Outcome:
+        return or_why((subject.final("kps", "class") + subject.final("kps", "other")) / 2, subject, "kps")
+
+    measured = metric("kps")
+    title, formula = (
+        f"{measured.title}: mean of class and other",
+        "mean of kps_class and kps_other",
+    )
+    kept = (measured.direction, formula, measured.source, compute)
+    return Figure(KEPT, title, "class, other", measured.group, *kept)
+
+
+def _of_class(name: str) -> Figure:
+    """Of pictures without a trigger: the mean of all rows after the last stage."""
+    measured = metric(name)
+
+    def compute(subject: Subject) -> Outcome:
+        if subject.role == "noise":
+            return NAN, "only the preservation prompts are compared from other noise"
+        rows = subject.scores[(subject.scores["metric"] == name) & (subject.scores["stage"] == subject.last)]
+        return or_why(float(rows["value"].mean()), subject, name)
+
+    title, formula = f"{measured.title}: after the last stage", f"{measured.formula}, after the last stage"
+    kept = (measured.direction, formula, measured.source, compute)
+    return Figure(name, title, measured.column, measured.group, *kept)
 
 
 def _cost(key: str, title: str, short: str, unit: str, scale: float, how: str, digits: int) -> Figure:
@@ -194,7 +176,10 @@ def figures(strata: Sequence[str] = (), measured: Collection[str] = ()) -> tuple
         *(_of_matrix(m.id, kind, m.group) for m in there for kind in m.kinds),
         _of_stratum("kps", ALL),
         *(_of_stratum("kps", stratum) for stratum in strata),
+        *([_kept()] if {"class", "other"} <= set(strata) else []),
         _of_stratum("kps_cos", ALL),
+        _of_class("class_leak"),
+        _of_class("class_diversity"),
         _cost("train", "Training time of all stages", "training", "s", 1.0, "sum", 1),
         _cost("sample", "Sampling time of all stages", "sampling", "s", 1.0, "sum", 1),
         _cost("score", "Scoring time of all stages", "scoring", "s", 1.0, "sum", 1),

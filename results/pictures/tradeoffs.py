@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cat_bench.results.measures.available import drawn_metrics, strata_of
+from cat_bench.results.measures.figure import KEPT
 from cat_bench.results.measures.metrics import metric
 from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.pictures.panels import CEILING, FLOOR, bound_in_sight, bounds, legend, lines
@@ -28,9 +29,9 @@ def plasticity_forgetting(run: Run, summary: Summary) -> Plot:
 
 def preservation_fidelity(run: Run, summary: Summary) -> Plot:
     """KPS upwards against concept accuracy and fidelity after the last stage; the best corner is top right."""
-    figure = _scatters(
-        run, summary, ("{}_average", "average after the last stage ↑"), ("kps", "KPS ↑"), corner="better ↗"
-    )
+    both = any(figure.id == KEPT for figure in summary.figures)
+    kept = (KEPT, "KPS, mean of class and other ↑") if both else ("kps", "KPS ↑")
+    figure = _scatters(run, summary, ("{}_average", "average after the last stage ↑"), kept, corner="better ↗")
     text = "What is left of the base model's knowledge against how well all concepts are drawn after the last stage."
     return Plot.of("kps-fidelity", "Knowledge preservation against fidelity", text, figure)
 
@@ -121,7 +122,7 @@ def _scatter(axes: Axes, run: Run, summary: Summary, x: str, y: str) -> None:
             dot: dict[str, Any] = {"color": s.color, "marker": s.marker, "markersize": 9, "markeredgecolor": "white"}
             axes.errorbar(a.mean, b.mean, xerr=a.std, yerr=b.std, linestyle="none", **dot, **bars)
     axes.margins(0.10)
-    if y.startswith("concept_accuracy"):  # equal accuracies must not look far apart
+    if y.startswith(("concept_accuracy", "part_accuracy")):  # equal accuracies must not look far apart
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, high - 0.2), high if high - low > 0.2 else min(high, 1.03))
     for row, style in ((summary.rows[0], FLOOR), (summary.rows[-1], CEILING)):

@@ -58,7 +58,7 @@ def read_cell(folder: Path, sequence: str | None, method: str, order: int, seed:
         return Cell(method, order, seed, "missing", "not run yet", folder)
     status, reason = _ending(folder)
     # a stage may be shared by hard link with another run: whose it is says the folder it lies in
-    own: dict[str, Any] = {"method": method, "order": order, "seed": seed}
+    own: dict[str, Any] = {"method": method, "label": method, "order": order, "seed": seed}
     own |= {"sequence": sequence} if sequence else {}
     stages, tables = [], []
     for path in sorted(p for p in folder.iterdir() if p.is_dir()):

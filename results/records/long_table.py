@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from cat_bench.results.errors import ResultError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BASE = "base"  # rows of the untouched backbone, stage 0: the floor
 OTHER_NOISE = "other_noise"  # rows of the untouched backbone against itself, from other noise: preservation alone
 REAL = "real"  # rows of the references against each other: the ceiling
@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         pa.field("backbone", pa.string(), nullable=False),
         pa.field("protocol", pa.string(), nullable=False),  # equal where rows may stand in one table
         pa.field("method", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),  # what tables call the method: its name, unless rows say else
         pa.field("sequence", pa.string(), nullable=False),
         pa.field("order", pa.int32()),  # null, as is the seed, where nothing is learned
         pa.field("seed", pa.int64()),
@@ -63,6 +64,7 @@ def frame(blocks: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     for block in blocks:
         size = max((len(v) for v in block.values() if isinstance(v, np.ndarray | list | tuple)), default=1)
         part = {c: np.repeat(_default(c), size) for c in COLUMNS}
+        block = {"label": block.get("method"), **block}
         part |= {c: np.asarray(v) if np.ndim(v) else np.full(size, v, dtype=object) for c, v in block.items()}
         parts.append(part)
     columns = {c: np.concatenate([p[c] for p in parts]) if parts else np.array([], dtype=object) for c in COLUMNS}

@@ -13,12 +13,16 @@ from cat_bench.results.tables.summary import Summary
 
 _QUESTIONS = {
     "concept_accuracy_average": "Draws the right concept most often at the end",
+    "part_accuracy_average": "Draws most of what the concepts have at the end",
+    "scene_accuracy_average": "Follows the prompt best at the end",
     "clip_i_average": "Is most like the references at the end",
     "clip_i_plasticity": "Learns best when it is a concept's turn",
     "clip_i_forgetting": "Forgets least (CLIP-I)",
     "concept_accuracy_forgetting": "Forgets least (concept accuracy)",
     "kps_class": "Keeps the class as the base model draws it",
     "kps_other": "Keeps other classes as the base model draws them",
+    "class_leak": "Leaks least into pictures of the class",
+    "class_diversity": "Keeps the class most varied",
     "seconds_train": "Trains fastest",
 }
 

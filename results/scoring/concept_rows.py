@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cat_bench.results.errors import ResultError
 from cat_bench.results.scoring import formulas
+from cat_bench.results.scoring.reading_rows import READ, Block, Nouns, Reading, class_block, reading_blocks
 from cat_bench.results.scoring.recognition import Recognition, Strangers, recognise, recognise_left_out
 
 Embeddings = Mapping[str, npt.ArrayLike]
-Block = dict[str, Any]  # columns of the long table to a scalar or an array
+UNREAD = "nothing was read off its images"
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,16 @@ class Known:
     references: (m, d) held-out pictures of every concept of the sequence. training: (k, d) what is learned from, of
     every concept. strangers: (m, d) by concept, the base
     model's own pictures of its class. second: another model's view of the same pictures; None: there is none.
+    class_pictures: (m, d) by concept, other pictures of its class. nouns: by concept, for a look at the class without a
+    reader.
     """
 
     references: Embeddings
     training: Embeddings
     strangers: Strangers
     second: SecondOpinion | None = None
+    class_pictures: Embeddings = field(default_factory=dict)
+    nouns: Mapping[str, Nouns] = field(default_factory=dict)
 
 
 def numbered(name: str, size: int, each: int, noise: Sequence[int] | None) -> Block:
@@ -56,11 +60,16 @@ def numbered(name: str, size: int, each: int, noise: Sequence[int] | None) -> Bl
 
 
 def concept_blocks(
-    concept: str, x: npt.ArrayLike, texts: Embeddings, known: Known, noise: Sequence[int] | None = None
+    concept: str,
+    x: npt.ArrayLike,
+    texts: Embeddings,
+    known: Known,
+    noise: Sequence[int] | None = None,
+    reading: Reading | str = UNREAD,
 ) -> list[Block]:
     """A concept's generated images x (prompts x images, d) against its references and the texts of its prompts.
 
-    noise: the seed of each image's.
+    noise: the seed of each image's. reading: what was read off them, or why nothing was.
     """
     second, references = known.second, known.references
     if any(concept not in needed for needed in (references, known.training, texts)):
@@ -70,7 +79,7 @@ def concept_blocks(
     images, prompts = np.asarray(x, dtype=np.float64), np.asarray(texts[concept], dtype=np.float64)
     size = len(images)
     if size == 0:
-        metrics = ("clip_i", "clip_t", "concept_accuracy", "copying", "mmd")
+        metrics = ("clip_i", "clip_t", "concept_accuracy", "copying", "mmd", *READ, "class_accuracy", "class_mmd")
         which = [{"metric": m} for m in metrics] + ([second.columns] if second is not None else [])
         return [{"concept": concept, "value": None, "n": 0, "reason": "no images"} | w for w in which]
     if len(prompts) == 0 or size % len(prompts):
@@ -96,10 +105,10 @@ def concept_blocks(
     distance = formulas.mmd(images, references[concept])
     few = "needs two images and two references or more" if min(size, len(np.asarray(references[concept]))) < 2 else None
     blocks.append({"concept": concept, "metric": "mmd", "value": distance, "n": size, "reason": few})
-    return blocks
+    return blocks + _content_blocks(image, images, known, reading)
 
 
-def ceiling_blocks(concept: str, texts: Embeddings, known: Known) -> list[Block]:
+def ceiling_blocks(concept: str, texts: Embeddings, known: Known, reading: Reading | str = UNREAD) -> list[Block]:
     """A concept's references, each scored against those that are left when it is taken out."""
     rows, second = formulas.unit(known.references[concept]), known.second
     size, few = len(rows), "needs two references or more"
@@ -118,7 +127,21 @@ def ceiling_blocks(concept: str, texts: Embeddings, known: Known) -> list[Block]
     halves = formulas.mmd(rows[::2], rows[1::2])  # even against odd: the noise that is left when nothing differs
     reason = "needs four references or more"
     blocks.append({"concept": concept, "metric": "mmd", "value": halves, "n": size, "reason": reason})
-    return blocks
+    return blocks + _content_blocks(image, rows, known, reading)
+
+
+def _content_blocks(image: Block, images: formulas.Array, known: Known, reading: Reading | str) -> list[Block]:
+    """What images (n, d) show, whoever it is of: what is read off them, their class, its pictures."""
+    concept, size = image["concept"], len(images)
+    pictures = np.asarray(known.class_pictures.get(concept, np.empty((0, images.shape[1]))))
+    few = "there are no pictures of its class to compare with" if not len(pictures) else None
+    few = few or "needs two images and two pictures of the class or more"
+    distance = formulas.mmd(images, pictures)
+    return [
+        *reading_blocks(image, np.isfinite(formulas.unit(images)).all(axis=1), reading),
+        class_block(image, images, reading, known.nouns.get(concept)),
+        {"concept": concept, "metric": "class_mmd", "value": distance, "n": size, "reason": few},
+    ]
 
 
 def _accuracy(found: Recognition, concept: str, known: Known) -> Block:

@@ -94,6 +94,20 @@ def mmd(x: npt.ArrayLike, y: npt.ArrayLike, sigma: float = MMD_SIGMA, scale: flo
     return float(scale * (within(a) + within(b) - 2.0 * kernel(a, b).mean()))
 
 
+def vendi(x: npt.ArrayLike) -> float:
+    """Vendi score of (n, d): how many different rows there are in effect, from 1 (all alike) to n (all orthogonal).
+
+    exp(-sum of p log p), p the eigenvalues of K / n and K the cosine kernel (Friedman and Dieng 2022). NaN if n is 0 or
+    a row is not finite.
+    """
+    rows = unit(x)
+    if not len(rows) or not np.isfinite(rows).all():
+        return float("nan")
+    p = np.square(np.linalg.svd(rows, compute_uv=False)) / len(rows)  # K = X X^T: its eigenvalues without making it
+    p = p[p > 1e-15]
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
 def kps_cosine(base: npt.ArrayLike, adapted: npt.ArrayLike) -> Array:
     """Raw cosine of the base model's and the adapted model's image from the same prompt and noise, row by row: (n,).
 

@@ -1,6 +1,6 @@
 """Who is on a picture: one of the sequence's concepts, or nobody. Pure functions of embeddings, as in `formulas`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,41 @@ def recognise_left_out(
     rows = unit(references[concept])
     own = np.einsum("md,md->m", rows, unit(rows.sum(axis=0, keepdims=True) - rows)) if len(rows) > 1 else np.nan
     return _judged(rows, np.full(len(rows), own), references, concept, strangers or {})
+
+
+def leaked(
+    pictures: npt.ArrayLike,
+    references: Mapping[str, npt.ArrayLike],
+    strangers: npt.ArrayLike,
+    twins: npt.NDArray[np.int64],
+    learned: Set[str],
+) -> Recognition:
+    """Who is seen on pictures (n, d) of nobody in particular; `correct` is 1.0 where it is a `learned` concept.
+
+    Nearest as in `recognise`: among the centroids of all concepts and every stranger (m, d), but for the stranger that
+    is the base model's picture of the same prompt and noise, whose row is in twins (n,), -1: there is none. Without
+    this a picture of the base model would be its own nearest. margin: cosine to the nearest learned concept less that
+    to the nearest of all others. A tie is no leak. NaN where no stranger is left to be nobody.
+    """
+    images, nobody = unit(pictures), unit(strangers)
+    size = len(images)
+    centroids = {name: centroid(rows) for name, rows in references.items()}
+    centroids = {name: direction for name, direction in centroids.items() if np.isfinite(direction).all()}
+    if not len(nobody):
+        return Recognition(np.full(size, np.nan), np.full(size, None, dtype=object), np.full(size, np.nan))
+    to_nobody = images @ nobody.T  # (n, m)
+    own = np.flatnonzero(twins >= 0)
+    to_nobody[own, twins[own]] = -np.inf
+    names = np.array([*centroids, NOBODY], dtype=object)
+    each = [*(images @ direction for direction in centroids.values()), to_nobody.max(axis=1)]
+    cosines = np.stack(each, axis=1)  # (n, answers)
+    leak = np.array([name in learned for name in names], dtype=bool)
+    inside, outside = (np.where(mine, cosines, -np.inf) for mine in (leak, ~leak))
+    margin = inside.max(axis=1) - outside.max(axis=1)
+    seen = np.where(margin > 0, names[inside.argmax(axis=1)], names[outside.argmax(axis=1)])
+    finite = np.isfinite(to_nobody.max(axis=1))
+    correct = np.where(finite, (margin > 0).astype(np.float64), np.nan)
+    return Recognition(correct, _where(finite, seen), np.where(finite & np.isfinite(margin), margin, np.nan))
 
 
 def _judged(

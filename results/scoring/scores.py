@@ -1,24 +1,56 @@
 """From the embeddings of one stage to its rows of the long table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL, frame
-from cat_bench.results.scoring.concept_rows import Embeddings, Known, SecondOpinion, ceiling_blocks, concept_blocks
+from cat_bench.results.scoring.class_rows import NONE_ASKED_FOR, Untriggered, diversity_blocks, leak_blocks
+from cat_bench.results.scoring.concept_rows import (
+    UNREAD,
+    Block,
+    Embeddings,
+    Known,
+    SecondOpinion,
+    ceiling_blocks,
+    concept_blocks,
+)
 from cat_bench.results.scoring.preservation_rows import ALL, preservation_blocks, unchanged_blocks, unrelated_blocks
+from cat_bench.results.scoring.reading_rows import Nouns, Reading, Readings
 
-__all__ = ["ALL", "Known", "Noise", "SecondOpinion", "score_base", "score_other_noise", "score_real", "score_stage"]
+__all__ = [
+    "ALL",
+    "Known",
+    "Noise",
+    "Nouns",
+    "Reading",
+    "Readings",
+    "SecondOpinion",
+    "Untriggered",
+    "score_base",
+    "score_other_noise",
+    "score_real",
+    "score_stage",
+]
+
+
+NO_REAL = "there are no pictures of the class but the base model's own"
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Seeds of the images' noise, in the order of their embeddings: by concept, and by preservation stratum."""
+    """Seeds of the images' noise, in the order of their embeddings: by concept, preservation stratum, class noun."""
 
     concepts: Mapping[str, Sequence[int]] = field(default_factory=dict)
     preservation: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    varied: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @property
+    def untriggered(self) -> dict[str, Sequence[int]]:
+        """Of what is drawn without a trigger."""
+        return {**self.preservation, **self.varied}
 
 
 def score_stage(
@@ -33,6 +65,8 @@ def score_stage(
     extractor: str,
     preservation_images: int = 1,
     noise: Noise = Noise(),
+    readings: Readings | None = None,
+    untriggered: Untriggered = Untriggered(),
 ) -> pd.DataFrame:
     """All rows of one stage of one cell.
 
@@ -41,11 +75,13 @@ def score_stage(
     what they are compared with; it has EVERY concept of the sequence. texts: (prompts, d) per concept. preservation and
     base_preservation: (n, d) per stratum, the same prompts and noise row by row, with `preservation_images` images a
     prompt. extractor: id of the model that made all these. noise: what the images were drawn from; null without it.
+    readings: what was read off the concepts' images. untriggered: pictures of the classes without a trigger.
 
     Raises ResultError where shapes do not fit. What cannot be computed is a row with a null value and a reason.
     """
     key = _key(cell, cell["method"], extractor) | {"order": cell["order"], "seed": cell["seed"], "stage": stage}
-    blocks = [b for c, x in concepts.items() for b in concept_blocks(c, x, texts, known, noise.concepts.get(c))]
+    blocks = _concepts(concepts, known, texts, noise, readings)
+    blocks += _classes(untriggered, known, concepts.keys(), preservation_images, noise)
     blocks += preservation_blocks(preservation, base_preservation, preservation_images, noise.preservation)
     return frame([key | b for b in blocks])
 
@@ -60,15 +96,19 @@ def score_base(
     extractor: str,
     preservation_images: int = 1,
     noise: Noise = Noise(),
+    readings: Readings | None = None,
+    untriggered: Untriggered = Untriggered(),
 ) -> pd.DataFrame:
     """The floor: the same scores for the untouched backbone (method "base", stage 0), every concept.
 
     Its preservation scores compare base images of DIFFERENT prompts of a stratum (and, for "all", of any two prompts):
-    what a model scores that has nothing left in common with the base but the kind of picture. run: `sequence`,
+    what a model scores that has nothing left in common with the base but the kind of picture. In its pictures without a
+    trigger every concept of the sequence would be a leak. run: `sequence`,
     `backbone`, `protocol`; other keys are ignored. Further arguments as in `score_stage`.
     """
     key = _key(run, BASE, extractor)
-    blocks = [b for c, x in concepts.items() for b in concept_blocks(c, x, texts, known, noise.concepts.get(c))]
+    blocks = _concepts(concepts, known, texts, noise, readings)
+    blocks += _classes(untriggered, known, known.references.keys(), preservation_images, noise)
     blocks += unrelated_blocks(preservation, preservation_images)
     return frame([key | b for b in blocks])
 
@@ -99,16 +139,37 @@ def score_real(
     reference_texts: Embeddings | None = None,
     *,
     extractor: str,
+    readings: Readings | None = None,
+    untriggered: Untriggered = Untriggered(),
 ) -> pd.DataFrame:
     """The ceiling: the references scored against each other, each left out of what it is compared with (method "real").
 
     strata: names of the preservation strata, whose ceiling is 1 by definition (the base model against itself).
     reference_texts: captions (m, d) of the references; without them clip_t has no ceiling and is null.
-    Further arguments as in `score_base`.
+    readings: what was read off the references, each asked for what its caption says. untriggered: the world's own
+    pictures of the classes, as far as there are any, each stranger to the others. Further arguments as in `score_base`.
     """
-    key = _key(run, REAL, extractor)
-    blocks = [b for concept in known.references for b in ceiling_blocks(concept, reference_texts or {}, known)]
+    key, texts = _key(run, REAL, extractor), reference_texts or {}
+    blocks = [b for c in known.references for b in ceiling_blocks(c, texts, known, (readings or {}).get(c, UNREAD))]
+    blocks += _classes(untriggered, known, known.references.keys(), 1, Noise(), NO_REAL)
     return frame([key | b for b in [*blocks, *unchanged_blocks(strata)]])
+
+
+def _concepts(
+    concepts: Embeddings, known: Known, texts: Embeddings, noise: Noise, readings: Readings | None
+) -> list[Block]:
+    blocks: list[Block] = []
+    for concept, x in concepts.items():
+        reading = (readings or {}).get(concept, UNREAD)
+        blocks += concept_blocks(concept, x, texts, known, noise.concepts.get(concept), reading)
+    return blocks
+
+
+def _classes(
+    untriggered: Untriggered, known: Known, learned: Set[str], each: int, noise: Noise, nothing: str = NONE_ASKED_FOR
+) -> list[Block]:
+    leaks = leak_blocks(untriggered, known.references, learned, each, noise.untriggered)
+    return leaks + diversity_blocks(untriggered, nothing)
 
 
 def _key(run: Mapping[str, Any], method: str, extractor: str) -> dict[str, Any]:

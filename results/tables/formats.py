@@ -9,6 +9,7 @@ from cat_bench.results.records.run_folder import Run
 from cat_bench.results.tables.summary import Row, Summary, Value, summarise
 
 MISSING = "–"
+_READ = ("part_accuracy", "scene_accuracy")  # left out of the headline where nothing was read
 _LATEX = str.maketrans(
     {
         **{c: f"\\{c}" for c in "&%_#"},
@@ -101,10 +102,13 @@ def note(summary: Summary) -> str:
 
 
 def headline(summary: Summary) -> Table:
-    """The figures to look at first, as far as the run has them: its strata are the sequence's own."""
+    """The figures to look at first, as far as the run has them: its strata are the sequence's own, and of photos
+    nothing is read.
+    """
     known = {figure.id: figure for figure in summary.figures}
-    figures = [known[name] for name in HEADLINE if name in known]
-    prefixes = {"concept_accuracy": "accuracy ", "clip_i": "CLIP-I ", "clip_t": "CLIP-T ", "kps": "KPS "}
+    read = {f.id for f in known.values() if any(row.values[f.id].mean is not None for row in summary.rows)}
+    figures = [known[name] for name in HEADLINE if name in known and (name in read or not name.startswith(_READ))]
+    prefixes = {"concept_accuracy": "accuracy ", "clip_i": "CLIP-I ", "kps": "KPS "}
     labels = [next((p for id, p in prefixes.items() if f.id.startswith(id)), "") + f.label for f in figures]
     made = table(summary, "headline", "Summary", figures)
     return replace(made, columns=(*made.columns[: -len(labels)], *labels))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cat_bench.benchmark.execution.run import run
-from cat_bench.benchmark.planning.plan import NOISE_ROOT
+from cat_bench.benchmark.planning.items import NOISE_ROOT
 from cat_bench.benchmark.planning.seeds import stream
 from cat_bench.benchmark.planning.spec import resolve
 from cat_bench.methods.registry import methods as registry

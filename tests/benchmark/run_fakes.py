@@ -17,7 +17,8 @@ from PIL import Image
 from cat_bench.benchmark.planning.engine import Pictures
 from cat_bench.benchmark.planning.events import Learning
 from cat_bench.benchmark.planning.identity import CLIP, DINO, Identity, Model
-from cat_bench.benchmark.planning.plan import CellPlan, Item, StagePlan
+from cat_bench.benchmark.planning.items import Item
+from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
 from cat_bench.benchmark.planning.portions import portions
 from cat_bench.benchmark.planning.spec import RunSpec
 from cat_bench.benchmark.store.files import write_arrays
@@ -169,6 +170,9 @@ class FakeEngine:
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return _unit(np.stack([numbers(text, shape=(6,)) for text in texts]) - 0.5)
+
+    def read(self, vectors: NDArray[np.float32]) -> None:
+        """It has no part reader."""
 
 
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:

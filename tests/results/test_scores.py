@@ -65,7 +65,7 @@ def test_rows_of_accuracy_keep_who_was_seen_and_by_what_margin() -> None:
     rows, found = select(table, "concept_accuracy", "a"), recognise(GENERATED["a"], REFERENCES, "a", STRANGERS)
     assert rows["seen"].tolist() == found.seen.tolist() and NOBODY in set(rows["seen"])
     np.testing.assert_array_equal(rows["margin"], found.margin)
-    others = table[table["metric"] != "concept_accuracy"]
+    others = table[~table["metric"].isin(["concept_accuracy", "class_leak", "class_accuracy"])]
     assert others["seen"].isna().all() and others["margin"].isna().all()
 
 
@@ -111,6 +111,7 @@ def test_other_noise_is_scored_like_a_stage_against_the_same_base_images() -> No
     table = scores.score_other_noise(RUN, BASE, KEPT, extractor="eye", preservation_images=2)
     assert set(table["method"]) == {"other_noise"} and set(table["stage"]) == {0}
     stage = score_stage(CELL, 1, {}, KNOWN, {}, KEPT, BASE, preservation_images=2)
+    stage = stage[stage["metric"].isin(["kps", "kps_cos"])]  # of the rest only the base model's own noise is scored
     assert table["value"].tolist() == stage["value"].tolist() and table["concept"].tolist() == stage["concept"].tolist()
 
 
@@ -122,7 +123,7 @@ def test_ceiling_leaves_each_image_out_and_says_what_it_cannot_know() -> None:
     assert "evaluation prompts" in text["reason"]
     assert select(table, "kps", "all").iloc[0]["value"] == 1.0
     captioned = score_real(RUN, KNOWN, reference_texts={c: x + 1 for c, x in REFERENCES.items()})
-    assert captioned["value"].notna().all()
+    assert select(captioned, "clip_t", "a")["value"].notna().all()
 
 
 def test_nulls_have_reasons() -> None:

@@ -22,7 +22,7 @@ from cat_bench.benchmark.cli import main as cli
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.planning.events import CellEnded, Ended, Event, Message, Planned, StageEnded
-from cat_bench.benchmark.planning.plan import Item
+from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
 from cat_bench.benchmark.store.library import KEPT, kept
 from cat_bench.benchmark.store.lock import locked

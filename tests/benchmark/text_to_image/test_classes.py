@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from cat_bench.benchmark.text_to_image.strangers import strangers
+from cat_bench.benchmark.text_to_image.classes import strangers
 
 
 def test_pictures_of_prompts_that_name_the_class_and_no_longer_noun() -> None:

@@ -1,0 +1,1 @@
+"""The declarations of the metrics, by what they are about."""
