@@ -27,6 +27,7 @@ from cat_bench.benchmark.planning.spec import RunSpec, resolve
 from cat_bench.benchmark.store.library import KEPT, kept
 from cat_bench.benchmark.store.lock import locked
 from cat_bench.benchmark.store.stage import Keys, Workplace
+from cat_bench.benchmark.text_to_image.readings import NO_PARTS
 from cat_bench.results.records.long_table import read_scores
 
 SPEC = {"sequence": "letters3", "methods": ("lora", "cat"), "images_per_prompt": 2}
@@ -64,6 +65,12 @@ def test_a_method_that_learns_nothing_keeps_all_of_the_base_model_exactly(tmp_pa
             table = read_scores(stage / "scores.parquet")
             kept = table[table["metric"].isin(["kps", "kps_cos"])]
             assert len(kept) and set(kept["value"]) == {1.0}
+            assert set(table.loc[table["metric"] == "class_diversity", "value"]) == {1.0}
+    places = ("lora/order0-seed0/03-cy", "base")
+    last, base = (read_scores(tmp_path / f"letters3/{place}/scores.parquet") for place in places)
+    leaks = [t[(t["metric"] == "class_leak") & (t["method"] != "real")] for t in (last, base)]
+    assert leaks[0]["value"].notna().sum() >= 16
+    np.testing.assert_array_equal(leaks[0]["value"], leaks[1]["value"])  # the floor, exactly
 
 
 def test_rows_of_one_image_have_one_noise_whatever_drew_it(tmp_path: Path) -> None:
@@ -104,6 +111,11 @@ def test_a_run_leaves_every_stage_whole_and_scored(tmp_path: Path) -> None:
     table = read_scores(stage / "scores.parquet")
     assert set(table["concept"]) >= {"ada", "bob", "class", "other"} and "cy" not in set(table["concept"])
     assert len(list(stage.glob("images/ada/*.png"))) == 6
+    assert len(list(stage.glob("images/diversity/person/00-*.png"))) == 16
+    accuracy = table[table["metric"] == "class_accuracy"]
+    assert accuracy["value"].tolist() == (accuracy["seen"] == "person").astype(float).tolist()
+    assert set(table.loc[table["metric"] == "part_accuracy", "reason"]) == {NO_PARTS}
+    assert set(table["label"]) == {"cat"}
     assert (stage / "images/preservation/other/02-0.png").is_file()
     assert set(read_scores(tmp_path / "letters3/base/scores.parquet")["method"]) == {"base", "other_noise", "real"}
     assert len(list((tmp_path / "letters3/references/cy").glob("*.png"))) == 4
