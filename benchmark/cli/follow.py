@@ -75,7 +75,8 @@ def _summary(console: Console, folder: Path) -> None:
     console.print(table)
     if left := [" ".join(head) for head in words[shown:]]:
         console.print(f"No room here for {', '.join(left)}: see the report.", style="dim", highlight=False)
-    console.print(found.note, style="dim", highlight=False)
+    for text in (found.note, *found.doubts):
+        console.print(text, style="dim", highlight=False)
     report = folder / "report" / "report.html"
     if report.is_file() and report.stat().st_mtime >= (folder / "run.json").stat().st_mtime:
         typer.echo(f"report: {report}")

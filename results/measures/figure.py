@@ -42,7 +42,10 @@ HEADLINE: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Figure:
-    """One declared figure of the summary. unit is printed behind the column's name, the value is in that unit."""
+    """One declared figure of the summary. unit is printed behind the column's name, the value is in that unit.
+
+    metric: the id of that whose scores it is made of; "": of none.
+    """
 
     id: str
     title: str
@@ -54,6 +57,7 @@ class Figure:
     compute: Callable[[Subject], Outcome]
     digits: int = 3
     unit: str = ""
+    metric: str = ""
 
     @property
     def arrow(self) -> str:

@@ -48,6 +48,7 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
         source=kind.source,
         compute=compute,
         digits=measured.digits,
+        metric=name,
     )
 
 
@@ -76,9 +77,8 @@ def _retention(name: str, group: str) -> Figure:
 
     formula = f"{kind.formula}, R of {name}; null where a denominator is at most {least:g}"
     title = f"{measured.title}: {kind.title}"
-    return Figure(
-        f"{name}_retention", title, _column(measured, "retention"), group, kind.direction, formula, kind.source, compute
-    )
+    declared = (group, kind.direction, formula, kind.source, compute)
+    return Figure(f"{name}_retention", title, _column(measured, "retention"), *declared, metric=name)
 
 
 def _fwt(name: str, group: str) -> Figure:
@@ -91,7 +91,7 @@ def _fwt(name: str, group: str) -> Figure:
 
     formula = f"1/(T−1) Σ_{{k≥2}} (R[k−1,k] − R[0,k]), R of {name}"
     title = f"{metric(name).title}: forward transfer"
-    return Figure(f"{name}_fwt", title, "FWT", group, "higher", formula, LOPEZ, compute)
+    return Figure(f"{name}_fwt", title, "FWT", group, "higher", formula, LOPEZ, compute, metric=name)
 
 
 def _of_stratum(name: str, stratum: str) -> Figure:
@@ -110,6 +110,7 @@ def _of_stratum(name: str, stratum: str) -> Figure:
         source=measured.source,
         compute=compute,
         digits=measured.digits,
+        metric=name,
     )
 
 
@@ -125,7 +126,7 @@ def _kept() -> Figure:
         "mean of kps_class and kps_other",
     )
     kept = (measured.direction, formula, measured.source, compute)
-    return Figure(KEPT, title, "class, other", measured.group, *kept)
+    return Figure(KEPT, title, "class, other", measured.group, *kept, metric="kps")
 
 
 def _of_class(name: str) -> Figure:
@@ -140,7 +141,7 @@ def _of_class(name: str) -> Figure:
 
     title, formula = f"{measured.title}: after the last stage", f"{measured.formula}, after the last stage"
     kept = (measured.direction, formula, measured.source, compute)
-    return Figure(name, title, measured.column, measured.group, *kept)
+    return Figure(name, title, measured.column, measured.group, *kept, metric=name)
 
 
 def _cost(key: str, title: str, short: str, unit: str, scale: float, how: str, digits: int) -> Figure:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cat_bench.results.measures.figures import GROUPS, HEADLINE, Figure
+from cat_bench.results.measures.marks import MARK
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.tables.summary import Row, Summary, Value, summarise
 
@@ -19,6 +20,7 @@ _LATEX = str.maketrans(
         "−": "$-$",
         "±": r"$\pm$",
         "×": r"$\times$",
+        "†": r"$\dagger$",
     }
 )
 
@@ -43,6 +45,7 @@ class Table:
     roles: tuple[str, ...]
     note: str
     gaps: tuple[str, ...] = ()  # what is missing, and why
+    doubts: tuple[str, ...] = ()  # which metrics failed a test of the instrument; their heads have a mark
 
 
 def text_of(value: Value, figure: Figure, row: Row) -> str:
@@ -67,9 +70,15 @@ def table(summary: Summary, name: str, title: str, chosen: Sequence[Figure]) -> 
             value = row.values[figure.id]
             line.append(Entry(text_of(value, figure, row), marks[figure.id].get(row.name, ""), value.reason))
         rows.append(tuple(line))
-    columns = ("method", "n", *(figure.label for figure in chosen))
+    columns = ("method", "n", *(marked(figure.label, figure, summary) for figure in chosen))
     roles = tuple(row.role for row in shown)
-    return Table(name, title, columns, tuple(rows), roles, note(summary), gaps(shown, chosen))
+    doubts = dict.fromkeys(summary.doubts[f.metric] for f in chosen if f.metric in summary.doubts)
+    return Table(name, title, columns, tuple(rows), roles, note(summary), gaps(shown, chosen), tuple(doubts))
+
+
+def marked(label: str, figure: Figure, summary: Summary) -> str:
+    """A column's head, with a mark where the figure's metric failed a test of the instrument."""
+    return f"{label} {MARK}" if figure.metric in summary.doubts else label
 
 
 def _has(row: Row, chosen: Sequence[Figure]) -> bool:
@@ -110,6 +119,7 @@ def headline(summary: Summary) -> Table:
     figures = [known[name] for name in HEADLINE if name in known and (name in read or not name.startswith(_READ))]
     prefixes = {"concept_accuracy": "accuracy ", "clip_i": "CLIP-I ", "kps": "KPS "}
     labels = [next((p for id, p in prefixes.items() if f.id.startswith(id)), "") + f.label for f in figures]
+    labels = [marked(label, figure, summary) for label, figure in zip(labels, figures, strict=True)]
     made = table(summary, "headline", "Summary", figures)
     return replace(made, columns=(*made.columns[: -len(labels)], *labels))
 
@@ -132,7 +142,8 @@ def markdown(tables: Sequence[Table], trouble: Sequence[str] = (), mixtures: Seq
         head = "| " + " | ".join(t.columns) + " |"
         rule = "| --- |" + " ---: |" * (len(t.columns) - 1)
         lines = ["| " + " | ".join(f"**{e.text}**" if e.mark else e.text for e in row) + " |" for row in t.rows]
-        parts.append("\n".join([f"## {t.title}", "", head, rule, *lines, "", t.note, *(f"\n- – {g}" for g in t.gaps)]))
+        notes = [t.note, *(f"\n{doubt}" for doubt in t.doubts), *(f"\n- – {gap}" for gap in t.gaps)]
+        parts.append("\n".join([f"## {t.title}", "", head, rule, *lines, "", *notes]))
     if trouble:
         parts.append("\n".join(["## Cells without figures", "", *(f"- {line}" for line in trouble)]))
     if mixtures:
@@ -152,7 +163,7 @@ def latex(tables: Sequence[Table]) -> str:
         lines = [
             "\\begin{table}",
             "\\centering",
-            f"\\caption{{{t.title.translate(_LATEX)}. {t.note.translate(_LATEX)}}}",
+            f"\\caption{{{' '.join([f'{t.title}.', t.note, *t.doubts]).translate(_LATEX)}}}",
             f"\\label{{tab:{t.id.replace('_', '-')}}}",
             f"\\begin{{tabular}}{{l{'r' * (len(t.columns) - 1)}}}",
             "\\toprule",

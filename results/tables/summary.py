@@ -1,14 +1,15 @@
 """One row a method, with the reference rows: every figure as value, spread and n, or null with the reason."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from cat_bench.results.measures.available import metrics_of, strata_of
 from cat_bench.results.measures.figures import Figure, Outcome, figures
+from cat_bench.results.measures.marks import footnote
 from cat_bench.results.measures.subjects import Role, Subject
 from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL
 from cat_bench.results.records.run_folder import Run
@@ -52,10 +53,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """The whole table: floor and other noise first, then the methods in the order of the run, ceiling last."""
+    """The whole table: floor and other noise first, then the methods in the order of the run, ceiling last.
+
+    doubts: by metric why it is not to be trusted, where it failed a test of the instrument.
+    """
 
     figures: tuple[Figure, ...]
     rows: tuple[Row, ...]
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def methods(self) -> tuple[Row, ...]:
@@ -113,7 +118,17 @@ def summarise(run: Run) -> Summary:
         why = next((f"{cell.status}: {cell.reason}" for cell in cells if not run.complete(cell)), "no cells")
         rows.append(_row(method, "method", subjects, len(cells), declared, why))
     rows.append(_row(REAL, "ceiling", [ceiling] if len(ceiling.scores) else [], 1, declared, missing))
-    return Summary(declared, tuple(rows))
+    return Summary(declared, tuple(rows), doubts(run))
+
+
+def doubts(run: Run) -> dict[str, str]:
+    """By metric the tests of the instrument that it fails with the models this run's scores were made by."""
+    made = run.scores[["metric", "extractor"]].drop_duplicates()
+    found: dict[str, list[str]] = {}
+    for metric, model in zip(made["metric"], made["extractor"], strict=True):
+        if text := footnote(str(metric), str(model)):
+            found.setdefault(str(metric), []).append(text)
+    return {metric: " ".join(texts) for metric, texts in found.items()}
 
 
 def _row(

@@ -1,6 +1,6 @@
 """What an image shows, whoever it is of: declarations."""
 
-from cat_bench.results.measures.declared.metric import ALL_KINDS, Metric
+from cat_bench.results.measures.declared.metric import ADAPTER, ALL_KINDS, DAMAGE, Metric
 
 READER = "answers of the part reader in the metric model's folder, from its image features"
 
@@ -24,6 +24,7 @@ CONTENTS = (
         least=0.05,
         drawn=True,
         extractor=READER,
+        answers=(*DAMAGE, "parts", *ADAPTER),
     ),
     Metric(
         id="held_out_accuracy",
@@ -40,6 +41,7 @@ CONTENTS = (
         column="held-out",
         kinds=("average", "plasticity", "forgetting"),
         extractor=READER,
+        answers=(*DAMAGE, "parts", *ADAPTER),
     ),
     Metric(
         id="scene_accuracy",
@@ -58,6 +60,7 @@ CONTENTS = (
         column="scene",
         kinds=("average", "forgetting"),
         extractor=READER,
+        answers=(*DAMAGE, "face"),
     ),
     Metric(
         id="clip_t",
@@ -73,6 +76,7 @@ CONTENTS = (
         group="alignment",
         column="CLIP-T",
         kinds=("average", "forgetting"),
+        answers=(*DAMAGE, "face"),
     ),
     Metric(
         id="class_accuracy",
@@ -91,6 +95,7 @@ CONTENTS = (
         column="class",
         kinds=("average", "forgetting"),
         extractor=f"{READER}; without a reader image and text features of the metric model",
+        answers=DAMAGE,
     ),
     Metric(
         id="readable",
@@ -108,6 +113,7 @@ CONTENTS = (
         column="readable",
         kinds=("average",),
         extractor=READER,
+        answers=(*DAMAGE, "face"),
     ),
     Metric(
         id="class_mmd",
@@ -125,5 +131,6 @@ CONTENTS = (
         group="quality",
         column="class MMD²",
         kinds=("average",),
+        answers=DAMAGE,
     ),
 )

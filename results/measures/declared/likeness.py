@@ -1,6 +1,6 @@
 """How like the references: declarations."""
 
-from cat_bench.results.measures.declared.metric import ALL_KINDS, Metric
+from cat_bench.results.measures.declared.metric import ADAPTER, ALL_KINDS, DAMAGE, Metric
 
 LIKENESS = (
     Metric(
@@ -20,6 +20,7 @@ LIKENESS = (
         least=0.02,
         contested=True,
         drawn=True,
+        answers=(*DAMAGE, "face", "parts", *ADAPTER),
     ),
     Metric(
         id="dino_i",
@@ -41,6 +42,7 @@ LIKENESS = (
         drawn=True,
         optional=True,
         extractor="CLS token of DINO ViT-S/16, L2-normalised; resized to 256 (bicubic), centre crop of 224",
+        answers=(*DAMAGE, "face", "parts", *ADAPTER),
     ),
     Metric(
         id="concept_accuracy",
@@ -61,6 +63,7 @@ LIKENESS = (
         least=0.1,
         contested=True,
         drawn=True,
+        answers=(*DAMAGE, "face", "parts", *ADAPTER),
     ),
     Metric(
         id="mmd",
@@ -77,6 +80,7 @@ LIKENESS = (
         unit="set",
         group="distribution",
         kinds=("a_mmd", "f_mmd"),
+        answers=(*DAMAGE, "face", "parts", *ADAPTER),
     ),
     Metric(
         id="copying",
@@ -93,5 +97,6 @@ LIKENESS = (
         group="distribution",
         kinds=("average",),
         column="copying",
+        answers=("copies",),
     ),
 )

@@ -18,7 +18,8 @@ class Metric:
     Its figures follow from: group, the table they stand in; kinds, the ways R[t, k] is summed up (see `kinds`);
     contested, whether other code bases' definitions of forgetting are shown too; drawn, whether it has curves, a heat
     map and a panel in the trade-offs (of a run that has values of it). column: what a table calls it that holds several
-    metrics. optional: only runs that ask for it have it.
+    metrics. optional: only runs that ask for it have it. answers: the tests of the instrument (`results.validation`) in
+    which it must move as what it measures does; of the others nothing is expected.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Metric:
     of: Literal["concept", "stratum"] = "concept"
     extractor: str = "image and text features of the backbone's metric model (open_clip), L2-normalised"
     digits: int = 3
+    answers: tuple[str, ...] = ()
 
     @property
     def arrow(self) -> str:
@@ -52,4 +54,6 @@ class Metric:
         return self.title.partition(",")[0]
 
 
+DAMAGE = ("blur", "mosaic", "grain")  # tests of the instrument
+ADAPTER = ("blend", "weights")
 ALL_KINDS = ("average", "plasticity", "forgetting", "retention", "bwt")

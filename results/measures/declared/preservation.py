@@ -1,6 +1,6 @@
 """What is left of the base model: declarations."""
 
-from cat_bench.results.measures.declared.metric import Metric
+from cat_bench.results.measures.declared.metric import DAMAGE, Metric
 
 PRESERVATION = (
     Metric(
@@ -19,6 +19,7 @@ PRESERVATION = (
         unit="set",
         group="preservation",
         of="stratum",
+        answers=(*DAMAGE, "blend"),
     ),
     Metric(
         id="kps_cos",
@@ -32,6 +33,7 @@ PRESERVATION = (
         unit="image",
         group="preservation",
         of="stratum",
+        answers=(*DAMAGE, "blend"),
     ),
     Metric(
         id="class_leak",
@@ -49,6 +51,7 @@ PRESERVATION = (
         group="class",
         of="stratum",
         column="leak",
+        answers=("blend",),
     ),
     Metric(
         id="class_diversity",
@@ -65,5 +68,6 @@ PRESERVATION = (
         group="class",
         of="stratum",
         column="diversity",
+        answers=("blend",),
     ),
 )
