@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cat_bench.benchmark.cli import photos, pretrain, run, runs
+from cat_bench.benchmark.cli import photos, pretrain, run, runs, validate
 
 app = typer.Typer(
     name="cat-bench",
@@ -58,6 +58,7 @@ app.command()(run.run)
 runs.register(app)
 app.command("list")(list_)
 app.command()(pretrain.pretrain)
+app.command()(validate.validate)
 app.command()(doctor)
 photos.register(app)
 

@@ -11,9 +11,17 @@ from matplotlib.lines import Line2D
 
 from cat_bench.results.measures.metrics import METRICS, Metric
 from cat_bench.results.pictures.panels import CEILING, FLOOR
-from cat_bench.results.pictures.style import Look, Plot, looks, styled
+from cat_bench.results.pictures.style import Look, Plot, styled
 from cat_bench.results.validation.series import Measured, Series, position
 from cat_bench.results.validation.verdicts import Judgement
+
+# Tol's muted set: a metric looks the same in every plot.
+_COLORS = ("#332288", "#cc6677", "#117733", "#88ccee", "#aa4499", "#999933", "#44aa99", "#882255", "#ddaa33")
+_MARKERS = ("s", "D", "^", "v", "P", "<", ">", "h", "d", "*", "p", "8")
+LOOKS = {
+    name: Look(_COLORS[i % len(_COLORS)], _MARKERS[i % len(_MARKERS)])
+    for i, name in enumerate(sorted(METRICS, key=lambda name: METRICS[name].of))
+}
 
 
 def plots(judgement: Judgement) -> tuple[Plot, ...]:
@@ -41,18 +49,17 @@ def series_plot(series: Series, judgement: Judgement) -> Plot | None:
     kinds = [kind for kind in ("concept", "stratum") if any(METRICS[name].of == kind for name in lines)]
     if not kinds:
         return None
-    styles = looks(tuple(lines))
     with styled():
         figure = Figure(figsize=(3.9 * len(kinds) + 2.6, 3.6), layout="constrained")
-        panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+        panels = figure.subplots(1, len(kinds), squeeze=False)[0]
         for axes, kind in zip(panels, kinds, strict=True):
             chosen = {name: places for name, places in lines.items() if METRICS[name].of == kind}
-            _panel(axes, series, chosen, styles, judgement)
+            _panel(axes, series, chosen, judgement)
             axes.set_title("pictures of concepts" if kind == "concept" else "the base model's knowledge")
         top = "undamaged" if series.of == "pictures" else "real pictures, or nothing changed"
         panels[0].set_ylabel("base model = 0, best = 1")
         handles = [
-            Line2D([], [], color=styles[n].color, marker=styles[n].marker, markeredgecolor="white", label=n)
+            Line2D([], [], color=LOOKS[n].color, marker=LOOKS[n].marker, markeredgecolor="white", label=n)
             for n in lines
         ]
         handles += [Line2D([], [], label=top, **CEILING), Line2D([], [], label="base model", **FLOOR)]
@@ -61,12 +68,10 @@ def series_plot(series: Series, judgement: Judgement) -> Plot | None:
         return Plot.of(f"validation-{series.id}", series.title, text, figure)
 
 
-def _panel(
-    axes: Axes, series: Series, lines: dict[str, list[float]], styles: dict[str, Look], judgement: Judgement
-) -> None:
+def _panel(axes: Axes, series: Series, lines: dict[str, list[float]], judgement: Judgement) -> None:
     x = range(len(series.strengths))
     for name, places in lines.items():
-        verdict, look = judgement.verdict(name, series.id), styles[name]
+        verdict, look = judgement.verdict(name, series.id), LOOKS[name]
         axes.plot(x, places, color=look.color, marker=look.marker, markeredgecolor="white", markeredgewidth=0.6)
         if verdict is not None and verdict.passed is False:
             ring: dict[str, Any] = {

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -30,13 +31,19 @@ class Series:
     strengths: tuple[float, ...]
     tables: tuple[pd.DataFrame, ...]
 
+    @cached_property
+    def _values(self) -> dict[str, list[pd.Series]]:
+        return {}
+
     def values(self, metric: Metric) -> list[pd.Series]:
         """A metric's values at each strength, by unit."""
-        return [values(table, metric) for table in self.tables]
+        if metric.id not in self._values:
+            self._values[metric.id] = [values(table, metric) for table in self.tables]
+        return self._values[metric.id]
 
     def means(self, metric: Metric) -> list[float]:
         """Mean value at each strength; NaN where there is none."""
-        return [mean(table, metric) for table in self.tables]
+        return [float(found.mean()) if len(found) else NAN for found in self.values(metric)]
 
 
 @dataclass(frozen=True)
