@@ -95,6 +95,7 @@ def wheel(session: nox.Session) -> None:
         quick = ("--set", "steps=2", "--steps", "2", "--images", "1", "--threads", "1")
         heavy(session, "cat-bench", "run", "--sequence", "smoke2", *quick)
         heavy(session, "cat-bench", "report")
+        heavy(session, "cat-bench", "validate", "--quick", "--threads", "1")
 
 
 @nox.session(venv_backend="none")
@@ -129,6 +130,15 @@ def bench(session: nox.Session) -> None:
             heavy(session, "cat-bench", "run", *job, env={"OMP_NUM_THREADS": str(os.cpu_count())})
         heavy(session, "cat-bench", "report")
         heavy(session, "cat-bench", "show")
+
+
+@nox.session(venv_backend="none", default=False)
+def validate(session: nox.Session) -> None:
+    """The tests of the instrument, all of them, into docs/validation.md. Arguments after -- are `validate`'s."""
+    prepare(session)
+    page = str(ROOT / "docs" / "validation.md")
+    threads = {"OMP_NUM_THREADS": str(os.cpu_count())}
+    heavy(session, "cat-bench", "validate", "--out", page, *session.posargs, env=threads)
 
 
 @nox.session(name="bench-cuda", venv_backend="none", default=False)
