@@ -70,7 +70,8 @@ def score_stage(
 ) -> pd.DataFrame:
     """All rows of one stage of one cell.
 
-    cell: `method`, `order`, `seed`, and `sequence`, `backbone`, `protocol`; other keys are ignored. concepts: per
+    cell: `method`, `order`, `seed`, and `sequence`, `backbone`, `protocol`, and `label` if it is not the method's name;
+    other keys are ignored. concepts: per
     concept the embeddings of its generated images (prompts x images, d), all images of the first prompt first. known:
     what they are compared with; it has EVERY concept of the sequence. texts: (prompts, d) per concept. preservation and
     base_preservation: (n, d) per stratum, the same prompts and noise row by row, with `preservation_images` images a
@@ -80,6 +81,7 @@ def score_stage(
     Raises ResultError where shapes do not fit. What cannot be computed is a row with a null value and a reason.
     """
     key = _key(cell, cell["method"], extractor) | {"order": cell["order"], "seed": cell["seed"], "stage": stage}
+    key["label"] = cell.get("label", cell["method"])
     blocks = _concepts(concepts, known, texts, noise, readings)
     blocks += _classes(untriggered, known, concepts.keys(), preservation_images, noise)
     blocks += preservation_blocks(preservation, base_preservation, preservation_images, noise.preservation)

@@ -84,6 +84,9 @@ def test_rows_keep_what_statistics_need(tmp_path: Path) -> None:
     floor = score_base(RUN, GENERATED, KNOWN, TEXTS, BASE, noise=noise)
     write_scores(pd.concat([stage, floor, score_real(RUN, KNOWN)]), tmp_path / "t.parquet")
     table = read_scores(tmp_path / "t.parquet")
+    assert set(table["label"]) == {"lora", "base", "real"}  # the method's name, unless the cell has another
+    variant = score_stage({**CELL, "label": "lora, rank 4"}, 1, GENERATED, KNOWN, TEXTS, KEPT, BASE)
+    assert set(variant["label"]) == {"lora, rank 4"} and set(variant["method"]) == {"lora"}
     assert set(table["backbone"]) == {"b"} and set(table["protocol"]) == {"p"}
     learned = table["method"] == "lora"
     assert set(table.loc[learned, "order"]) == {1} and set(table.loc[learned, "seed"]) == {2}

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,21 @@ def test_floor_and_ceiling_are_in_every_table(small_run: Path) -> None:
     assert floor.values["clip_i_average"].mean < ceiling.values["clip_i_average"].mean
     assert ceiling.values["kps"].mean == 1.0
     assert floor.values["clip_i_forgetting"] == Value(None, None, 0, "nothing is learned")
+
+
+def test_where_one_number_stands_it_is_of_class_and_other(small_run: Path) -> None:
+    for row in summarise(Run.open(small_run)).rows:
+        both = [row.values[f"kps_{stratum}"].mean for stratum in ("class", "other")]
+        assert row.values["kps_class_other"].mean == pytest.approx(sum(both) / 2)
+    assert not [f.id for f in figures(("class", "unknown")) if f.id == "kps_class_other"]
+
+
+def test_the_headline_has_what_is_read_only_where_something_was(small_run: Path) -> None:
+    summary = summarise(Run.open(small_run))
+    assert not any("parts" in column or "scene" in column for column in headline(summary).columns)
+    assert any("parts average" in column for t in group_tables(summary) for column in t.columns)
+    rows = [replace(r, values={**r.values, "part_accuracy_average": Value(0.5, None, 1)}) for r in summary.rows]
+    assert "parts average ↑" in headline(replace(summary, rows=tuple(rows))).columns
 
 
 def test_a_lost_cell_lowers_n_and_is_said(small_run: Path) -> None:
