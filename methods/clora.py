@@ -25,7 +25,11 @@ class CLoRA(Method):
     learns_token = True
     # The paper's λ, rank, learning rate and steps are not known here and it has no released code: "paper" is only the
     # choice of layers, which is the default already. λ = 1e6 at rank 16 is what another code base uses.
-    presets = {"paper": {"targets": ("attn2.to_k", "attn2.to_v")}, **COMMON, "avatars64.v2": {"lr": 3e-3, "weight": 100.0}}
+    presets = {
+        "paper": {"targets": ("attn2.to_k", "attn2.to_v")},
+        **COMMON,
+        "avatars64.v2": {"lr": 3e-3, "weight": 100.0},
+    }
 
     class Config(Method.Config):
         targets: tuple[str, ...] = Field(default=("attn2.to_k", "attn2.to_v"), min_length=1)

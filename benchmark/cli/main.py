@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cat_bench.benchmark.cli import photos, pretrain, run, runs, validate
+from cat_bench.benchmark.cli import instrument, photos, run, runs
 
 app = typer.Typer(
     name="cat-bench",
@@ -57,8 +57,8 @@ def doctor(
 app.command()(run.run)
 runs.register(app)
 app.command("list")(list_)
-app.command()(pretrain.pretrain)
-app.command()(validate.validate)
+app.command()(instrument.pretrain)
+app.command()(instrument.validate)
 app.command()(doctor)
 photos.register(app)
 

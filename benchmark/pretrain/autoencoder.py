@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-from torch import nn
 
 from cat_bench.benchmark.pretrain.loop import Progress, compiled, team_size, train
 
@@ -84,36 +83,6 @@ def reconstruction_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 def _kl(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     mean, logvar = mean.float(), logvar.float()
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-
-
-def polish_decoder(
-    model: AutoencoderKL, pixels: NDArray[np.uint8], steps: int, checkpoint: Path, device: str, seed: int
-) -> Iterator[Progress | AutoencoderKL]:
-    """Train the decoder on with the encoder fixed, so that the denoiser can be trained on its latents meanwhile.
-
-    Loss: `reconstruction_loss`.
-    """
-    model.requires_grad_(False)
-    trained = nn.ModuleDict({"post_quant_conv": model.post_quant_conv, "decoder": model.decoder}).requires_grad_(True)
-    stored = encode(model, pixels, device)
-
-    def objective(z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = model.decode(z, return_dict=False)[0].float()
-        return reconstruction_loss(y, x)
-
-    fast = compiled(objective)
-
-    def loss(generator: torch.Generator) -> torch.Tensor:
-        rows = torch.randint(len(pixels), (BATCH // team_size(),), generator=generator).numpy()
-        x = to_tensor(pixels[rows]).to(device, memory_format=torch.channels_last)
-        z = torch.from_numpy(stored[rows]).float().to(device)
-        with torch.autocast(device, torch.bfloat16):
-            return fast(z, x)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield from train(trained, loss, steps=steps, peak=1e-3, checkpoint=checkpoint, seed=seed)
-    yield model
 
 
 @torch.inference_mode()

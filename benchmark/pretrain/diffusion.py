@@ -29,7 +29,7 @@ FULL_CAPTIONS = 0.7  # say everything: prompts are obeyed late, and what is name
 FULL_OF_NAMED = 0.3  # the same of pictures of an inhabitant, whose name must be heard, too
 FACE = (slice(4, 11), slice(4, 12))  # rows and columns of a person's face, of 16
 FACE_WEIGHT = 4.0  # an expression is a fiftieth of the pixels: counted like the rest, it was not heard in 5,000 steps
-NOISY = (600, 0.7)  # so large a share of the time steps is above this one: there the text decides, below the picture does
+NOISY = (600, 0.7)  # so large a share of the time steps is above this one, where the text decides and not the picture
 
 
 def backbone_tokenizer() -> CLIPTokenizer:
@@ -115,9 +115,11 @@ def face_weights(entries: list[Entry]) -> torch.Tensor:
     return weights
 
 
-def full_share(entry: Entry) -> float:
-    """How often everything is said of this picture."""
-    return FULL_CAPTIONS if entry.name is None else FULL_OF_NAMED
+def heard(entry: Entry, rng: Random) -> str:
+    """What is said of a picture this time: nothing, everything, or some of it."""
+    if rng.random() < EMPTY_CAPTIONS:
+        return ""
+    return caption(entry, rng, full=rng.random() < (FULL_CAPTIONS if entry.name is None else FULL_OF_NAMED))
 
 
 def train_diffusion(
@@ -142,10 +144,7 @@ def train_diffusion(
     def loss(generator: torch.Generator) -> torch.Tensor:
         rows = torch.randint(len(latents), (BATCH // team_size(),), generator=generator).numpy()
         rng = Random(int(torch.randint(2**31, (1,), generator=generator)))
-        texts = [
-            "" if rng.random() < EMPTY_CAPTIONS else caption(entries[r], rng, full=rng.random() < full_share(entries[r]))
-            for r in rows
-        ]
+        texts = [heard(entries[row], rng) for row in rows]
         tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         clean = torch.from_numpy(latents[rows]).float() * scale
         noise = torch.randn(clean.shape, generator=generator)

@@ -5,7 +5,6 @@
     autoencoder  train the autoencoder
     latents      encode the backbone's pictures, shard by shard
     diffusion    train denoiser and text encoder on the latents that are there
-    decoder      train the decoder on, the latents fixed
     save         write the two folders
 
 The parts from `autoencoder` on need the ones before them; `metric` can be trained beside them in a process of its own.
@@ -25,8 +24,7 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
-from cat_bench.benchmark.errors import CatBenchError
-from cat_bench.benchmark.pretrain.autoencoder import encode, polish_decoder, train_autoencoder
+from cat_bench.benchmark.pretrain.autoencoder import encode, train_autoencoder
 from cat_bench.benchmark.pretrain.diffusion import (
     Denoiser,
     backbone_tokenizer,
@@ -39,17 +37,7 @@ from cat_bench.benchmark.pretrain.judge.metric_model import save_metric_model, t
 from cat_bench.benchmark.pretrain.loop import Progress, join_team, leads
 from cat_bench.benchmark.pretrain.pictures.rendered import Pictures, render_shards
 from cat_bench.benchmark.pretrain.pictures.twins import render_twins
-
-PARTS = ("pictures", "metric", "autoencoder", "latents", "diffusion", "decoder", "save")
-STEPS: Mapping[str, int] = {"metric": 8000, "autoencoder": 2200, "diffusion": 30_000, "decoder": 4000}
-SEEDS: Mapping[str, int] = {"autoencoder": 1, "metric": 2, "diffusion": 3, "decoder": 4}
-SHARDS: Mapping[str, int] = {"backbone": 120, "metric": 60}
-NAME = "avatars64.v2"
-TRAINED = ("metric", "autoencoder", "diffusion", "decoder")
-
-
-class PretrainError(CatBenchError):
-    """A part cannot be made yet, or its settings are wrong."""
+from cat_bench.benchmark.pretrain.recipe import NAME, PARTS, SEEDS, TRAINED, PretrainError
 
 
 @dataclass(frozen=True)
@@ -60,18 +48,6 @@ class Update:
     share: float
     step: int = 0
     loss: float | None = None
-
-
-def parse_steps(text: str | None) -> dict[str, int]:
-    """ "9000" (each part) or "autoencoder=2200,diffusion=30000"; raises PretrainError."""
-    found = dict(STEPS)
-    for entry in text.split(",") if text else ():
-        part, _, number = entry.rpartition("=")
-        names = [part.strip()] if part else list(STEPS)
-        if not number.strip().isdecimal() or int(number) < 1 or any(name not in STEPS for name in names):
-            raise PretrainError(f"--steps {text!r}: write a number, or PART=NUMBER for parts of {', '.join(STEPS)}")
-        found.update(dict.fromkeys(names, int(number)))
-    return found
 
 
 @dataclass(frozen=True)
@@ -169,20 +145,8 @@ class Workshop:
                 news.unet.save_pretrained(self.folder / "unet")
                 news.text_encoder.save_pretrained(self.folder / "text_encoder")
 
-    def _decoder(self, out: Path) -> Iterator[Update]:
-        model = AutoencoderKL.from_pretrained(self._needed("autoencoder"), use_safetensors=True).to(self.device)
-        pixels = self._load("backbone").pixels
-        training = polish_decoder(
-            model, pixels, self.steps["decoder"], self._checkpoint("decoder"), self.device, SEEDS["decoder"]
-        )
-        for news in training:
-            if isinstance(news, Progress):
-                yield _update("decoder", news)
-            elif leads():
-                news.save_pretrained(self.folder / "polished")
-
     def _save(self, out: Path) -> Iterator[Update]:
-        autoencoder = AutoencoderKL.from_pretrained(self._needed("polished"), use_safetensors=True)
+        autoencoder = AutoencoderKL.from_pretrained(self._needed("autoencoder"), use_safetensors=True)
         denoiser = Denoiser.load(self._tokenizer(), self._needed("unet"), self._needed("text_encoder"))
         save_backbone(denoiser, self._tokenizer(), autoencoder, self._scale(), out / NAME)
         clip = self._needed(f"{NAME}-clip")

@@ -251,7 +251,7 @@ def test_registered_backbones_are_known_by_their_facts(tmp_path: Path) -> None:
         (folder / "unet" / "config.json").write_text(f'{{"cross_attention_dim": {entry.context}}}')
         assert known_as("mine", folder) == name  # a finetune of it takes its settings
     assert known_as("mine", tmp_path) is None and entry_for("mine", tmp_path).guidance == 7.5
-    shipped = Backbone.load("avatars64.v2", device="cpu")  # would raise if resolution or prediction were not as registered
+    shipped = Backbone.load("avatars64.v2", device="cpu")  # raises if resolution or prediction are not as registered
     assert shipped.unet.config.cross_attention_dim == registered()["avatars64.v2"].context
 
 

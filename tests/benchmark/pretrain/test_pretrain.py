@@ -14,7 +14,7 @@ from torch import nn
 
 from cat_bench.benchmark.pretrain.diffusion import FACE_WEIGHT, NOISY, face_weights, time_steps
 from cat_bench.benchmark.pretrain.loop import learning_rate, train
-from cat_bench.benchmark.pretrain.make import NAME, PARTS, STEPS, PretrainError, Workshop, parse_steps
+from cat_bench.benchmark.pretrain.make import Workshop
 from cat_bench.benchmark.pretrain.pictures.rendered import (
     Entry,
     Pictures,
@@ -23,6 +23,7 @@ from cat_bench.benchmark.pretrain.pictures.rendered import (
     draw_pair,
     render_shards,
 )
+from cat_bench.benchmark.pretrain.recipe import NAME, PARTS, STEPS, PretrainError, parse_steps
 from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer
 from cat_bench.tasks.avatars.inhabitants import draw_name, inhabitants
 from cat_bench.tasks.avatars.vocabulary import vocabulary
@@ -55,7 +56,7 @@ def test_captions_name_the_inhabitants_and_say_more_or_less():
 
 def test_most_time_steps_are_noisy_and_a_persons_face_weighs_more():
     steps = time_steps(4000, 1000, torch.Generator().manual_seed(0))
-    assert 0 <= int(steps.min()) and int(steps.max()) < 1000
+    assert int(steps.min()) >= 0 and int(steps.max()) < 1000
     assert (steps >= NOISY[0]).float().mean().item() == pytest.approx(NOISY[1], abs=0.03)
     assert (steps < 300).float().mean().item() == pytest.approx((1 - NOISY[1]) / 2, abs=0.03)
     rng = Random(5)
