@@ -71,7 +71,7 @@ def _share_gradients(parameters: list[nn.Parameter]) -> None:
     flat = torch.cat([g.reshape(-1) for g in gradients])
     team.all_reduce(flat)
     flat /= team_size()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 

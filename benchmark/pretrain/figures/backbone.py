@@ -31,10 +31,10 @@ Pixels = NDArray[np.uint8]
 
 def sharpness(pixels: Pixels) -> NDArray[np.float64]:
     """(n,) variance of the Laplacian of grey levels in the faces of pictures (n, 64, 64, 3)."""
-    grey = pixels.astype(np.float32) @ LUMA
+    grey: NDArray[np.float32] = pixels.astype(np.float32) @ LUMA
     around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
     laplacian = around - 4 * grey[:, 1:-1, 1:-1]
-    return laplacian[:, *FACE].var(axis=(1, 2)).astype(np.float64)
+    return np.asarray(laplacian[:, *FACE].var(axis=(1, 2)), dtype=np.float64)
 
 
 def mmd(one: NDArray[np.floating], other: NDArray[np.floating], sigma: float = 0.5) -> float:

@@ -14,7 +14,8 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from cat_bench.benchmark.extractors.clip import Features, MetricModel
+from cat_bench.benchmark.extractors.base import Features
+from cat_bench.benchmark.extractors.clip import MetricModel
 from cat_bench.benchmark.pretrain.figures.figure import Figure
 from cat_bench.benchmark.pretrain.pictures.damage import Damaged, Pixels, blur, erase_face, mosaic, noise
 from cat_bench.benchmark.pretrain.pictures.rendered import caption, draw_pair
