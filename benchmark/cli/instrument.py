@@ -127,7 +127,14 @@ def validate(
         raise SpecError(f"--out {out}: the page is an .md file")
     if quick and ship:
         raise SpecError("--ship: verdicts of so few pictures as --quick takes are not to be shipped")
-    given: dict[str, Any] = {"sequence": sequence, "data": data, "backbone": backbone, "metric": metric, "dino": dino, "device": device}
+    given: dict[str, Any] = {
+        "sequence": sequence,
+        "data": data,
+        "backbone": backbone,
+        "metric": metric,
+        "dino": dino,
+        "device": device,
+    }
     given |= {"images_per_prompt": images, "threads": threads}
     spec = resolve(
         {"methods": ("lora",)},
