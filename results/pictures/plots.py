@@ -80,7 +80,7 @@ def heat_maps(run: Run, name: str) -> Plot:
     labels = learned if one else [f"{k}. learned" for k in range(1, T + 1)]
     finite = np.concatenate([m[np.isfinite(m)] for m in means.values()])
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if name == "concept_accuracy":
+    if metric(name).range == (0.0, 1.0):
         low, high = 0.0, 1.0
     with styled():
         columns = min(3 if T <= 6 else 2, len(means))
