@@ -61,9 +61,9 @@ def stage_items(spec: RunSpec, sequence: TaskSequence, concepts: Sequence[Concep
                 seed = stream(NOISE_ROOT, "eval", concept.id, template, image)
                 yield Item(f"concept/{concept.id}", prompt, image, concept.fill(template, form), seed)
     yield from _preservation(spec, sequence, "preservation")
-    for noun, prompt in class_prompts(sequence).items():
+    for noun, text in class_prompts(sequence).items():
         for image in range(spec.diversity_images):
-            yield Item(f"diversity/{noun}", 0, image, prompt, stream(NOISE_ROOT, "eval", "diversity", prompt, image))
+            yield Item(f"diversity/{noun}", 0, image, text, stream(NOISE_ROOT, "eval", "diversity", text, image))
 
 
 def class_prompts(sequence: TaskSequence) -> dict[str, str]:

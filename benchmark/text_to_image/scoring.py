@@ -126,7 +126,7 @@ def score(engine: Engine, plan: Plan, stage: StagePlan, folder: Path) -> None:
 
         again, noise = named(embeddings, "other_noise", strata), _noise(stage, "other_noise")
         images = plan.spec.preservation_images
-        real = {
+        real: dict[str, Any] = {
             "readings": readings(engine, concepts, compared.arrays, of_references),
             "untriggered": world(plan, compared.arrays, base),
         }

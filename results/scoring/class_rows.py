@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cat_bench.results.scoring import formulas
-from cat_bench.results.scoring.concept_rows import Block, Embeddings, numbered
+from cat_bench.results.scoring.concept_rows import Embeddings, numbered
+from cat_bench.results.scoring.reading_rows import Block
 from cat_bench.results.scoring.recognition import leaked
 
 STRATUM = "class"
@@ -43,7 +44,7 @@ def leak_blocks(
     """
     blocks: list[Block] = []
     for name, x in given.judged.items():
-        finite = np.isfinite(formulas.unit(x)).all(axis=1)
+        finite = formulas.finite_rows(x)
         size = len(finite)
         if not size:
             continue

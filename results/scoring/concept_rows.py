@@ -138,7 +138,7 @@ def _content_blocks(image: Block, images: formulas.Array, known: Known, reading:
     few = few or "needs two images and two pictures of the class or more"
     distance = formulas.mmd(images, pictures)
     return [
-        *reading_blocks(image, np.isfinite(formulas.unit(images)).all(axis=1), reading),
+        *reading_blocks(image, formulas.finite_rows(images), reading),
         class_block(image, images, reading, known.nouns.get(concept)),
         {"concept": concept, "metric": "class_mmd", "value": distance, "n": size, "reason": few},
     ]

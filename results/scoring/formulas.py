@@ -14,6 +14,11 @@ MMD_SIGMA = 10.0  # bandwidth and factor of CMMD (Jayasumana et al. 2024, arXiv 
 MMD_SCALE = 1000.0
 
 
+def finite_rows(x: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """(n,) which rows of (n, d) have a direction."""
+    return np.asarray(np.isfinite(unit(x)).all(axis=1), dtype=np.bool_)
+
+
 def unit(x: npt.ArrayLike) -> Array:
     """Rows of (n, d) scaled to length one; all zeros or not finite becomes NaN, which the tables show as missing.
 

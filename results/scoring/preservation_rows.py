@@ -6,7 +6,8 @@ import numpy as np
 
 from cat_bench.results.errors import ResultError
 from cat_bench.results.scoring import formulas
-from cat_bench.results.scoring.concept_rows import Block, Embeddings, numbered
+from cat_bench.results.scoring.concept_rows import Embeddings, numbered
+from cat_bench.results.scoring.reading_rows import Block
 
 ALL = "all"  # stratum of the scores over all strata together
 

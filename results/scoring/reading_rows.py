@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cat_bench.results.errors import ResultError
-from cat_bench.results.scoring.formulas import Array, unit
+from cat_bench.results.scoring.formulas import Array, finite_rows, unit
 
 NOT_READABLE = "not readable"
 CLASS, EXPRESSION = "class", "expression"  # the question after the class; "CLASS/expression" is that after its face
@@ -74,7 +74,7 @@ def readable(said: Mapping[str, Sequence[str]]) -> Array:
 def zero_shot(images: npt.ArrayLike, nouns: Nouns) -> npt.NDArray[np.object_]:
     """(n,) the noun whose text has the largest cosine to each image (n, d)."""
     cosines = unit(images) @ unit(nouns.texts).T
-    return np.array(nouns.names, dtype=object)[np.argmax(cosines, axis=1)]
+    return np.array([nouns.names[best] for best in np.argmax(cosines, axis=1)], dtype=object)
 
 
 def reading_blocks(image: Block, finite: Finite, reading: Reading | str) -> list[Block]:
@@ -104,7 +104,7 @@ def reading_blocks(image: Block, finite: Finite, reading: Reading | str) -> list
 
 def class_block(image: Block, images: npt.ArrayLike, reading: Reading | str, nouns: Nouns | None) -> Block:
     """Whether a concept's images (n, d) are of its class: as the reader says, else by the nearest noun."""
-    finite = np.isfinite(unit(images)).all(axis=1)
+    finite = finite_rows(images)
     if isinstance(reading, Reading):
         seen, own = np.array(reading.said[CLASS], dtype=object), reading.kind
     elif nouns is not None:

@@ -10,7 +10,6 @@ from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL, frame
 from cat_bench.results.scoring.class_rows import NONE_ASKED_FOR, Untriggered, diversity_blocks, leak_blocks
 from cat_bench.results.scoring.concept_rows import (
     UNREAD,
-    Block,
     Embeddings,
     Known,
     SecondOpinion,
@@ -18,7 +17,7 @@ from cat_bench.results.scoring.concept_rows import (
     concept_blocks,
 )
 from cat_bench.results.scoring.preservation_rows import ALL, preservation_blocks, unchanged_blocks, unrelated_blocks
-from cat_bench.results.scoring.reading_rows import Nouns, Reading, Readings
+from cat_bench.results.scoring.reading_rows import Block, Nouns, Reading, Readings
 
 __all__ = [
     "ALL",
