@@ -108,7 +108,7 @@ def score(engine: Engine, plan: Plan, stage: StagePlan, folder: Path) -> None:
     strata = list(plan.sequence.preservation)
     drawn, kept = named(embeddings, "concept", [c.id for c in concepts]), named(embeddings, "preservation", strata)
     texts = named(compared.arrays, "text", [concept.id for concept in plan.sequence.concepts])
-    extractor = {"extractor": plan.identity.extractors[CLIP].id}
+    extractor: dict[str, Any] = {"extractor": plan.identity.extractors[CLIP].id}
     shared: dict[str, Any] = {
         **extractor,
         "preservation_images": plan.spec.preservation_images,

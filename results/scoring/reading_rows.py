@@ -114,7 +114,8 @@ def class_block(image: Block, images: npt.ArrayLike, reading: Reading | str, nou
         where = {"concept": image["concept"], "value": None, "n": len(finite), "reason": reason}
         return {**where, "metric": "class_accuracy"}
     value = np.where(finite, (seen == own).astype(np.float64), np.nan)
-    return {**image, "metric": "class_accuracy", "value": value, "seen": np.where(finite, seen, None)}
+    shown = np.array([answer if there else None for answer, there in zip(seen, finite, strict=True)], dtype=object)
+    return {**image, "metric": "class_accuracy", "value": value, "seen": shown}
 
 
 def _why(finite: Finite, otherwise: str | None) -> npt.NDArray[np.object_]:
