@@ -14,7 +14,7 @@ A training counts steps. Its state is kept where its learning rate begins to fal
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,7 +33,11 @@ from cat_bench.benchmark.pretrain.diffusion import (
     train_diffusion,
 )
 from cat_bench.benchmark.pretrain.judge.lessons import Lessons
-from cat_bench.benchmark.pretrain.judge.metric_model import save_metric_model, train_metric_model
+from cat_bench.benchmark.pretrain.judge.metric_model import (
+    metric_tokenizer,
+    save_metric_model,
+    train_metric_model,
+)
 from cat_bench.benchmark.pretrain.loop import Progress, join_team, leads
 from cat_bench.benchmark.pretrain.pictures.rendered import Pictures, render_shards
 from cat_bench.benchmark.pretrain.pictures.twins import render_twins
@@ -84,9 +88,10 @@ class Workshop:
 
     def _metric(self, out: Path) -> Iterator[Update]:
         self._present("metric")
-        folder = self.folder / "pictures"
+        folder, tokenizer = self.folder / "pictures", self._tokenizer("metric-tokenizer", metric_tokenizer)
         training = train_metric_model(
             Lessons(folder / "metric", folder / "twins", self._shards("metric")),
+            tokenizer,
             self.steps["metric"],
             self._checkpoint("metric"),
             self.device,
@@ -96,7 +101,7 @@ class Workshop:
             if isinstance(news, Progress):
                 yield _update("metric", news)
             elif leads():
-                save_metric_model(news, self.folder / f"{NAME}-clip")
+                save_metric_model(news, tokenizer, self.folder / f"{NAME}-clip")
 
     def _autoencoder(self, out: Path) -> Iterator[Update]:
         training = train_autoencoder(
@@ -190,11 +195,13 @@ class Workshop:
             raise PretrainError(f"{path} is not there yet; make the parts in order: {', '.join(PARTS)}")
         return path
 
-    def _tokenizer(self) -> CLIPTokenizer:
-        """The backbone's, learned once: token numbers are part of what the text encoder has learned."""
-        folder = self.folder / "tokenizer"
+    def _tokenizer(
+        self, name: str = "tokenizer", learn: Callable[[], CLIPTokenizer] = backbone_tokenizer
+    ) -> CLIPTokenizer:
+        """The backbone's, or another, learned once: token numbers are part of what a text encoder has learned."""
+        folder = self.folder / name
         if not folder.exists():
-            backbone_tokenizer().save_pretrained(folder)
+            learn().save_pretrained(folder)
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
     def _checkpoint(self, part: str) -> Path:

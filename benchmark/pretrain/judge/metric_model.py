@@ -92,11 +92,10 @@ class MetricTrainer(nn.Module):
 
 
 def train_metric_model(
-    lessons: Lessons, steps: int, checkpoint: Path, device: str, seed: int
+    lessons: Lessons, tokenizer: CLIPTokenizer, steps: int, checkpoint: Path, device: str, seed: int
 ) -> Iterator[Progress | MetricTrainer]:
     """Train on batches of `lessons`; yields progress, last the trainer with the averaged weights."""
     torch.manual_seed(seed)
-    tokenizer = metric_tokenizer()
     trainer = MetricTrainer(tokenizer).to(device).to(memory_format=torch.channels_last)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
@@ -118,10 +117,9 @@ def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
     return torch.as_tensor(ids)
 
 
-def save_metric_model(trainer: MetricTrainer, folder: Path) -> None:
+def save_metric_model(trainer: MetricTrainer, tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Write an open_clip `local-dir:` folder (config, fp16 weights, tokenizer) and the part reader beside it."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = metric_tokenizer()
     tokenizer.save_pretrained(folder)
     preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
     config = {"model_cfg": model_config(len(tokenizer)), "preprocess_cfg": preprocess}

@@ -15,7 +15,12 @@ from cat_bench.benchmark.pretrain.figures.judge import auc, judge_figures
 from cat_bench.benchmark.pretrain.figures.reader import reader_figures
 from cat_bench.benchmark.pretrain.judge.geometry import CLASS, DEPTH, IDENTITY, Geometry
 from cat_bench.benchmark.pretrain.judge.lessons import Lessons
-from cat_bench.benchmark.pretrain.judge.metric_model import MetricTrainer, save_metric_model, train_metric_model
+from cat_bench.benchmark.pretrain.judge.metric_model import (
+    MetricTrainer,
+    metric_tokenizer,
+    save_metric_model,
+    train_metric_model,
+)
 from cat_bench.benchmark.pretrain.judge.readings import ReadOut, answers, readable, save_reader, seen
 from cat_bench.benchmark.pretrain.pictures.damage import (
     DAMAGES,
@@ -176,9 +181,10 @@ def test_the_metric_model_in_miniature(tmp_path, monkeypatch):
     assert lesson.pixels.shape == (16, 64, 64, 3) and len(lesson.texts) == 4
     again = lessons.draw(3, Geometry(len(DAMAGES)))
     assert np.array_equal(lesson.pixels, again.pixels) and lesson.texts == again.texts
-    *news, trainer = train_metric_model(lessons, 2, tmp_path / "ckpt", "cpu", seed=0)
+    tokenizer = metric_tokenizer()
+    *news, trainer = train_metric_model(lessons, tokenizer, 2, tmp_path / "ckpt", "cpu", seed=0)
     assert isinstance(trainer, MetricTrainer) and [n.step for n in news] == [1, 2]
-    save_metric_model(trainer, tmp_path / "judge")
+    save_metric_model(trainer, tokenizer, tmp_path / "judge")
     assert open_clip.create_model_from_pretrained(f"local-dir:{tmp_path / 'judge'}")
     judge, reader = MetricModel.load(tmp_path / "judge", device="cpu"), PartReader.load(tmp_path / "judge")
     figures = [*judge_figures(judge, 0.0), *reader_figures(judge, reader, 0.0)]
