@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,9 +58,9 @@ def adapters(setup: Setup) -> Generator[Work, None, list[Series]]:
     yield from counted((event.step for event in steps), "learning")
     blended, disturbed = [], []
     for weight in BLENDS:
-        blended.append((yield from _drawn(setup, blend, weight)))
+        blended.append((yield from _drawn(setup, "blend", blend, weight)))
     for level in LEVELS[1:]:
-        disturbed.append((yield from _drawn(setup, disturb, level)))
+        disturbed.append((yield from _drawn(setup, "disturb", disturb, level)))
     unit = "times the weights' own standard deviation"
     return [
         Series("blend", "An adapter blended in", "weight of the adapter", "adapter", BLENDS, tuple(blended)),
@@ -68,10 +68,11 @@ def adapters(setup: Setup) -> Generator[Work, None, list[Series]]:
     ]
 
 
-def _drawn(setup: Setup, change: object, amount: float) -> Generator[Work, None, pd.DataFrame]:
+def _drawn(
+    setup: Setup, name: str, change: Callable[[Path, float, Path], None], amount: float
+) -> Generator[Work, None, pd.DataFrame]:
     """Rows of the adapter, changed."""
-    assert callable(change)
-    stage = replace(setup.stage, place=setup.plan.folder / f"{change.__name__}-{amount:g}")
+    stage = replace(setup.stage, place=setup.plan.folder / f"{name}-{amount:g}")
     stage.place.mkdir()
     change(learned(setup), amount, stage.place / ADAPTER)
     yield from setup.rows(setup.plan, stage, stage.place / ADAPTER, f"{stage.place.name}")

@@ -120,8 +120,14 @@ def mild(images: Sequence[Image]) -> dict[str, list[Pixels]]:
         "verbatim": pixels,
         "mirrored": [np.ascontiguousarray(p[:, ::-1]) for p in pixels],
         "lighter": [np.asarray(np.rint(255 - 0.9 * (255 - p.astype(np.float32))), dtype=np.uint8) for p in pixels],
-        "moved": [np.roll(p, (len(p) // 32, len(p) // 32), (0, 1)) for p in pixels],
+        "moved": [_moved(p, len(p) // 32) for p in pixels],
     }
+
+
+def _moved(pixels: Pixels, by: int) -> Pixels:
+    """Down and to the right; what is left free continues the edge."""
+    rows, columns = (np.maximum(np.arange(side) - by, 0) for side in pixels.shape[:2])
+    return pixels[rows][:, columns]
 
 
 def _number(name: str) -> int:

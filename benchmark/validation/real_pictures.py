@@ -40,7 +40,8 @@ def damaged(setup: Setup) -> Generator[Work, None, list[Series]]:
         ]
         folds.append(Bench.prepared(setup, f"fold{number}", held))
     found = []
-    for series in (*DAMAGES, *REDRAWN):
+    every: tuple[Damage | Redrawn, ...] = (*DAMAGES, *REDRAWN)
+    for series in every:
         strengths = (series.none, *series.strengths) if isinstance(series, Damage) else series.strengths
         tables = []
         for strength in strengths:

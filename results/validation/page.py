@@ -55,7 +55,8 @@ def markdown(judgement: Judgement, pictures: dict[str, tuple[Plot, str]]) -> str
         parts += [f"## {series.title}", *_picture(f"validation-{series.id}", pictures), _of_series(series, judgement)]
     parts += ["## Noise floor", _noise(judgement)]
     agreement = judgement.agreement
-    rows = [[name, *(_number(v, 2) for v in agreement.loc[name])] for name in agreement.columns]
+    matrix = zip(agreement.columns, agreement.to_numpy(dtype=float), strict=True)
+    rows = [[name, *(_number(value, 2) for value in values)] for name, values in matrix]
     text = (
         f"Spearman's rank correlation over {len(judgement.adapters)} adapters (those of the two series), metrics of"
         " which less is better negated. Two metrics that agree say one thing twice; fidelity and preservation must"
