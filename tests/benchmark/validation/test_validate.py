@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cat_bench.benchmark.cli import main as cli
-from cat_bench.benchmark.cli.validate import QUICK, QUICK_REPEATS
+from cat_bench.benchmark.cli.instrument import QUICK, QUICK_REPEATS
 from cat_bench.benchmark.planning.spec import resolve
 from cat_bench.benchmark.validation.adapters import blend, disturb
 from cat_bench.benchmark.validation.damages import DAMAGES, REDRAWN, mild, redrawn
