@@ -11,7 +11,7 @@ class Merge(Method):
 
     title = "Merge"
     source = "Staniszewski et al. 2024, arXiv 2410.04891"
-    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"lr": 1e-3}}
+    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
 
     def end(self, concept: Concept, adapter: Adapter) -> None:
         adapter.fold()

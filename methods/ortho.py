@@ -27,7 +27,7 @@ class Ortho(Merge):
     """
 
     title = "Merge, orthogonal init"
-    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"lr": 1e-3}}
+    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
 
     class Config(Method.Config):
         variant: Literal["paper", "released"] = "paper"
