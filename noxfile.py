@@ -92,7 +92,7 @@ def wheel(session: nox.Session) -> None:
     with session.chdir(place):  # away from the source
         heavy(session, "python", "-c", IMPORT_ALL)
         heavy(session, "cat-bench", "doctor")
-        quick = ("--set", "steps=2", "--steps", "2", "--images", "1", "--threads", "1")
+        quick = ("--set", "steps=2", "--steps", "2", "--images", "1")
         heavy(session, "cat-bench", "run", "--sequence", "smoke2", *quick)
         heavy(session, "cat-bench", "report")
 

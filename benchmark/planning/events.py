@@ -21,7 +21,11 @@ class Message:
 
 @dataclass(frozen=True)
 class Planned:
-    """The work is known. steps, images: how many are still to be done, of the cells that are not done yet."""
+    """The work is known. steps, images: how many are still to be done, of the cells that are not done yet.
+
+    workers: among how many it is shared; chains: of each cell that is not done its number from 1, its method, steps and
+    images, which are done one after another; number 0 is the untouched backbone.
+    """
 
     folder: Path
     cells: int
@@ -29,6 +33,8 @@ class Planned:
     ready: int
     steps: int
     images: int
+    workers: int = 1
+    chains: tuple[tuple[int, str, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class StageBegun:
     concept: str
     index: int  # of its cell, from 1
     cells: int
+    worker: int = 0  # by which the following events of this stage are its own
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Learning:
     step: int
     steps: int
     loss: float
+    worker: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Sampling:
 
     done: int
     total: int
+    worker: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,11 +82,12 @@ class StageEnded:
 
 @dataclass(frozen=True)
 class CellEnded:
-    """A cell ended, one way or another."""
+    """A cell ended, one way or another. skipped: the stages that were not begun since one before them has no result."""
 
     cell: Cell
     status: Status
     reason: str | None
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

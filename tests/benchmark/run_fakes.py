@@ -109,7 +109,7 @@ class FakeEngine:
         judges = {CLIP: Model(self.metric_id, self.metric_fingerprint)}
         if spec.dino:
             judges[DINO] = Model(spec.dino, f"of {spec.dino}")
-        how = {"device": "cpu", "precision": "fp32", "threads": 1}
+        how = {"device": "cpu", "precision": "fp32"}
         return Identity(Model("fake", self.fingerprint), judges, None, SIZE, how)
 
     def open(self, spec: RunSpec) -> FakeEngine:
@@ -181,3 +181,17 @@ def tables(folder: Path) -> dict[str, bytes]:
     patterns = ("**/scores.parquet", "**/embeddings.safetensors", "**/adapter.safetensors", "**/*.png")
     found = [path for pattern in patterns for path in folder.glob(pattern)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+_TIMES = ("seconds", "peak_memory_bytes", "written", "started", "finished", "complete", "git")
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    """Every file below a folder: its bytes; records without their times and peaks of memory."""
+    found: dict[str, Any] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"):
+        content: Any = path.read_bytes()
+        if path.name in ("stage.json", "run.json"):
+            content = {key: value for key, value in json.loads(content).items() if key not in _TIMES}
+        found[str(path.relative_to(folder))] = content
+    return found
