@@ -120,6 +120,14 @@ def floor(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def chaos(session: nox.Session) -> None:
+    """A hundred workers, drivers and nodes killed at random moments: nothing is lost, and nothing differs."""
+    prepare(session, tools="test")
+    kills = {"CAT_BENCH_KILLS": "100"}
+    heavy(session, "pytest", "tests/benchmark/execution", "-k", "killed or nodes", "--timeout", "14400", env=kills)
+
+
+@nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
     """The main job with its defaults, then once more: how long, how much memory. Arguments after -- are `run`'s."""
     prepare(session)

@@ -23,6 +23,7 @@ from cat_bench.benchmark.planning.events import (
     Sampling,
     StageBegun,
     StageEnded,
+    Workers,
 )
 from cat_bench.benchmark.planning.spec import Cell
 
@@ -106,6 +107,11 @@ class Display:
                 self.estimate = Estimate.of(event)
                 ready = f", {event.ready} of them ready" if event.ready else ""
                 self._line(f"{event.folder}: {_many(event.cells, 'cell')}, {_many(event.stages, 'stage')}{ready}")
+            case Workers(count):
+                self.estimate.workers = count
+                for line in self._lines.values():  # of a worker that is no more, perhaps; the others speak again soon
+                    self._workers.remove_task(line)
+                self._lines.clear()
             case StageBegun():
                 at = self._at[event.worker]
                 at.of, at.number, at.step, at.images = event.cell, event.number, 0, 0
@@ -154,7 +160,7 @@ class Display:
         if not self.live:
             return
         state = " · ".join(part for part in (self._at[worker].stage, what) if part)
-        if self.estimate.workers == 1:
+        if self.estimate.workers <= 1 and not self._lines:
             self._whole.update(self._bar, completed=self.estimate.share, state=state + self._left())
             return
         if worker not in self._lines:

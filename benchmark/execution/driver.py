@@ -35,12 +35,16 @@ class Driver:
         self._unscored: list[tuple[Chain, Making]] = []  # all there, but what their scores compare with is not
         self._reference_tries = 0
         self._told = False
+        self._size = 1
         self._whole = 0
 
     def drive(self) -> Generator[events.Event, None, int]:
         """Make everything. Raises RunError where no stage can be made: the disk, the models, no worker left."""
         try:
             while self.schedule.open:
+                if self.executor.size != self._size:
+                    self._size = self.executor.size
+                    yield events.Workers(self._size)
                 yield from self._hand_out()
                 if self.schedule.open and not self._making and self.executor.free():
                     raise RuntimeError("workers are free and stages are left, but none of these can be begun")

@@ -45,7 +45,7 @@ class Estimate:
     """Of all chains, by the number of their cell, 0 for the untouched backbone."""
 
     chains: dict[int, Load] = field(default_factory=dict)
-    workers: int = 1
+    workers: int = 1  # at present
     image: Pace = field(default_factory=Pace)
     step: Pace = field(default_factory=Pace)
     _by_kind: defaultdict[str, Pace] = field(default_factory=lambda: defaultdict(Pace))
@@ -53,7 +53,7 @@ class Estimate:
     @classmethod
     def of(cls, planned: Planned) -> Estimate:
         """Before anything is done."""
-        return cls({number: Load(*load) for number, *load in planned.chains}, planned.workers)
+        return cls({number: Load(*load) for number, *load in planned.chains})
 
     def learned(self, chain: int, steps: int, seconds: float | None) -> None:
         """So many training steps of a chain are done."""

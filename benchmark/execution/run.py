@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,13 +95,12 @@ def _unfinished(
     yield from set_aside_changed(plan, library)
     write_run(plan)
     planned = _planned(plan, library)
+    yield planned
     ok = len(plan.cells)
     if references_ready(plan) and all(map(ready, plan.stages)):
-        yield planned
         _all_ok(plan)
     else:
-        executor, workers, why = assemble(crew, plan, domain, len(planned.chains))
-        yield replace(planned, workers=workers)
+        executor, why = assemble(crew, plan, domain, len(planned.chains))
         if why:
             yield events.Message(why)
         ok = yield from Driver(Work(plan, library), stack.enter_context(executor)).drive()

@@ -23,7 +23,7 @@ class Message:
 class Planned:
     """The work is known. steps, images: how many are still to be done, of the cells that are not done yet.
 
-    workers: among how many it is shared; chains: of each cell that is not done its number from 1, its method, steps and
+    chains: of each cell that is not done its number from 1, its method, steps and
     images, which are done one after another; number 0 is the untouched backbone.
     """
 
@@ -33,8 +33,14 @@ class Planned:
     ready: int
     steps: int
     images: int
-    workers: int = 1
     chains: tuple[tuple[int, str, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Workers:
+    """So many workers share the work, from now on."""
+
+    count: int
 
 
 @dataclass(frozen=True)
@@ -99,4 +105,4 @@ class Ended:
     troubled: int
 
 
-Event = Message | Planned | StageBegun | Learning | Sampling | StageEnded | CellEnded | Ended
+Event = Message | Planned | Workers | StageBegun | Learning | Sampling | StageEnded | CellEnded | Ended

@@ -44,9 +44,10 @@ class Crew:
                 raise SpecError(f"{flag} {count}: there must be at least one")
 
 
-def assemble(crew: Crew, plan: Plan, domain: Domain, chains: int) -> tuple[Executor, int, str | None]:
-    """The executor (a context manager, not yet entered), for how many workers, and why so many in one line if there is
-    something to say. chains: how many things can be made side by side. Raises SpecError or RunError.
+def assemble(crew: Crew, plan: Plan, domain: Domain, chains: int) -> tuple[Executor, str | None]:
+    """The executor, not yet entered, and how many workers it has and why, in one line if there is something to say.
+
+    chains: how many things can be made side by side.
     """
     from cat_bench.benchmark.execution.workers.executor import Setup
 
@@ -54,8 +55,7 @@ def assemble(crew: Crew, plan: Plan, domain: Domain, chains: int) -> tuple[Execu
     if crew.cluster is not None:
         from cat_bench.benchmark.execution.workers.cluster import Cluster
 
-        cluster = Cluster(setup, crew.cluster, crew.workers, crew.per_gpu, chains)
-        return cluster, cluster.size, None
+        return Cluster(setup, crew.cluster, crew.workers, crew.per_gpu, chains), None
     gpus = visible_gpus() if plan.identity.how.get("device") == "cuda" else ()
     if gpus:
         most, each = len(gpus) * crew.per_gpu, "one for each GPU" if crew.per_gpu == 1 else f"{crew.per_gpu} a GPU"
@@ -68,13 +68,13 @@ def assemble(crew: Crew, plan: Plan, domain: Domain, chains: int) -> tuple[Execu
     if count == 1:
         from cat_bench.benchmark.execution.workers.inline import Inline
 
-        return Inline(setup, scratch), 1, why
+        return Inline(setup, scratch), why
     from cat_bench.benchmark.execution.workers.processes import Processes
 
     places: list[Mapping[str, str]] = [
         {"CUDA_VISIBLE_DEVICES": gpus[n % len(gpus)]} if gpus else {} for n in range(count)
     ]
-    return Processes(setup, scratch, places), count, why
+    return Processes(setup, scratch, places), why
 
 
 def number(wanted: int | None, most: int, each: str, chains: int) -> tuple[int, str | None]:

@@ -92,19 +92,32 @@ def test_a_finished_run_is_recognised_without_pytorch(backbone: Path, uninterrup
 def test_killed_at_random_moments_equals_uninterrupted(
     backbone: Path, uninterrupted: tuple[Path, float, str], tmp_path: Path
 ) -> None:
+    """Drivers and workers, of one to three workers; as many kills as CAT_BENCH_KILLS says, a few without it."""
     whole, seconds, _ = uninterrupted
-    dice = random.Random(1)
-    for number in range(int(os.environ.get("CAT_BENCH_KILLS", "2"))):
+    dice, left, number = random.Random(1), int(os.environ.get("CAT_BENCH_KILLS", "3")), 0
+    while left > 0:
+        number += 1
         runs = tmp_path / str(number)
-        process = start(arguments(backbone, runs, "--workers", str(1 + number % 3)))
-        time.sleep(dice.uniform(0.3, 1.0) * seconds)
-        process.kill()
+        command = arguments(backbone, runs, "--workers", str(1 + number % 3))
+        process = start(command)
+        while left > 0:
+            time.sleep(dice.uniform(0.3, 1.0) * seconds)
+            if process.poll() is not None:
+                break
+            left -= 1
+            workers = psutil.Process(process.pid).children()
+            if not workers or dice.random() < 0.5:
+                process.kill()
+                break
+            dice.choice(workers).kill()
         process.communicate()
         done = {path: path.stat().st_mtime_ns for path in runs.glob("smoke2/*/*/[0-9]*/stage.json")}
-        code, _, err = finish(arguments(backbone, runs))
-        assert code == 0, err
+        ends = [finish(command)]
+        while ends[-1][0] == 1 and len(ends) < 3:  # a stage that was killed too often has failed, and is tried anew
+            ends.append(finish(command))
+        assert ends[-1][0] == 0, ends[-1][2]
         assert {path: path.stat().st_mtime_ns for path in done} == done  # nothing finished was redone
-        assert tables(runs) == tables(whole)
+        assert tree(runs) == tree(whole)
         shutil.rmtree(runs)
 
 
