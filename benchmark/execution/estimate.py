@@ -53,7 +53,7 @@ class Estimate:
     @classmethod
     def of(cls, planned: Planned) -> Estimate:
         """Before anything is done."""
-        return cls({number: Load(*load) for number, *load in planned.chains})
+        return cls({number: Load(kind, steps, images) for number, kind, steps, images in planned.chains})
 
     def learned(self, chain: int, steps: int, seconds: float | None) -> None:
         """So many training steps of a chain are done."""

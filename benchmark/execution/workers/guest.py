@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +78,16 @@ def _other_models(setup: Setup) -> str | None:
         if ours.how.get(key) != value:
             return f"it computes with {key} {ours.how.get(key)}, this run with {value}: say which with --{key}"
     for concept in setup.plan.sequence.concepts:
-        # A copy knows nothing of what was read on the driver's machine.
-        if is_dataclass(concept) and replace(concept).fingerprint != concept.fingerprint:  # type: ignore[type-var]
+        if _afresh(concept) != concept.fingerprint:
             return f"its pictures of {concept.id} are others"
     return None
+
+
+def _afresh(concept: Any) -> str:
+    """A concept's fingerprint from its pictures on this machine: a copy knows nothing of what the driver has read."""
+    fields = getattr(type(concept), "__dataclass_fields__", {})
+    again = type(concept)(**{name: getattr(concept, name) for name in fields}) if fields else concept
+    return str(again.fingerprint)
 
 
 def _scratch() -> Path:

@@ -102,7 +102,8 @@ class Worker:
             try:
                 step = next(learning)
             except StopIteration as end:
-                return end.value
+                facts: Facts = end.value
+                return facts
             now = time.monotonic()
             if now - told >= self.every or step.step == step.steps:
                 told = now
