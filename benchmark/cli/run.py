@@ -53,7 +53,7 @@ def run(
 ) -> None:
     """Run methods on a sequence. The same command again goes on where it stopped."""
     from cat_bench.benchmark.cli.flags import crew_size, numbers, overrides, savings, words
-    from cat_bench.benchmark.cli.follow import follow
+    from cat_bench.benchmark.cli.follow import follow, leave
     from cat_bench.benchmark.execution.workers.crew import Crew
     from cat_bench.benchmark.planning.spec import read_spec, resolve
 
@@ -80,4 +80,7 @@ def run(
     resolved = resolve(*layers)
     resolved = resolve(*layers, {"overrides": overrides(set_ or [], resolved.methods)})
     crew = Crew(crew_size(workers), workers_per_gpu, cluster)
-    raise typer.Exit(follow(resolved, runs, name, crew))
+    code = follow(resolved, runs, name, crew)
+    if code > 128:
+        leave(code)
+    raise typer.Exit(code)
