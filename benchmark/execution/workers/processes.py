@@ -88,7 +88,8 @@ class Processes:
             if isinstance(message, Done):
                 seat.task = None
             elif isinstance(message, Failed):
-                self._end(number)  # what went wrong may have left it unfit, or without memory
+                seat.process.kill()  # what went wrong may have left it unfit, or without memory
+                self._end(number)
             found.append((number, message))
         return found
 
