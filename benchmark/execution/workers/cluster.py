@@ -1,11 +1,7 @@
-"""Workers on the nodes of a Ray cluster. Ray is imported here alone, and only when a cluster is asked for."""
+"""Workers on the nodes of a Ray cluster, which come and go."""
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,10 +12,8 @@ from typing import Any
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.execution.workers.executor import Done, Failed, Line, Lost, Message, Setup, Task
 from cat_bench.benchmark.execution.workers.guest import Guest, about
-from cat_bench.benchmark.system.provenance import cores
+from cat_bench.benchmark.execution.workers.joining import join
 
-LOCAL = "local"  # Ray's own word for a cluster of this machine, started for this run
-STORE = 512 << 20  # bytes for what is under way between processes, in a cluster of our own
 PATIENCE = 0.5  # seconds to wait for a message
 LOOK = 2.0  # seconds between two looks for nodes that joined or left
 WITHOUT = 60.0  # seconds to wait for a node when there is none left
@@ -72,35 +66,21 @@ class Cluster:
             return found
         for ready in self._ray.wait(list(waiting), num_returns=1, timeout=PATIENCE)[0]:
             number = waiting[ready]
+            seat = self._seats[number]
             try:
-                found += self._hear(number, self._seats[number])
-            except self._ray.exceptions.RayTaskError as error:  # what is there raises: the program is no such program
-                found += self._refuse(number, f"cat-bench cannot be loaded there ({_first(error.cause or error)})")
+                found += self._hear(number, seat)
             except self._ray.exceptions.RayError as error:
-                found += self._lose(number, _first(error))
+                cause = getattr(error, "cause", None)  # what was raised there, if that is what went wrong
+                if cause is not None and not seat.known:
+                    found += self._refuse(number, f"cat-bench cannot be loaded there ({_first(cause)})")
+                else:
+                    found += self._lose(number, _first(cause or error))
+            except StopIteration:
+                found += self._lose(number, "it ended before its work did")
         return found
 
     def __enter__(self) -> Cluster:
-        self._ray = ray = _ray()
-        own = {"num_cpus": cores(), "include_dashboard": False, "object_store_memory": STORE}
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            ray.init(
-                self.address,
-                namespace="cat-bench",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **(own if self.address == LOCAL else {}),
-            )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise RunError(f"no Ray cluster can be used at {self.address}: {_first(error)}") from error
-        with suppress(ImportError, AttributeError):  # else a lost node's whole log goes through the display
-            from ray._private.ray_logging import global_worker_stdstream_dispatcher as printed
-
-            printed.remove_handler("ray_print_logs")
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():  # Ray puts its own in their places
-                signal.signal(number, handler)
+        self._ray = ray = join(self.address)
         self._greeting = (about(), ray.cloudpickle.dumps(self.setup))
         return self
 
@@ -114,7 +94,7 @@ class Cluster:
         if not seat.known:
             reason = self._ray.get(seat.waiting_for)
             seat.known, seat.waiting_for = reason is None, None
-            return [] if reason is None else self._refuse(number, reason)
+            return self._counted(number) if reason is None else self._refuse(number, reason)
         message: Message = self._ray.get(next(seat.waiting_for))
         if isinstance(message, Done | Failed):
             seat.waiting_for = None
@@ -122,6 +102,14 @@ class Cluster:
             self._end(number)  # what went wrong may have left it unfit; the next look puts another in its place
             self._looked = 0.0
         return [(number, message)]
+
+    def _counted(self, number: int) -> list[tuple[int, Message]]:
+        """How many workers there are, once all that were greeted have answered."""
+        if not all(seat.known for seat in self._seats.values()):
+            return []
+        nodes = len({seat.node for seat in self._seats.values()})
+        workers = f"{self.size} worker{'' if self.size == 1 else 's'}"
+        return [(number, Line(f"{workers} on {nodes} node{'' if nodes == 1 else 's'} of the cluster"))]
 
     def _look(self) -> list[tuple[int, Message]]:
         """Greet nodes that joined, as far as workers are wanted; notice those that left."""
@@ -186,18 +174,6 @@ class Cluster:
         seat = self._seats.pop(number)
         with suppress(self._ray.exceptions.RayError):
             self._ray.kill(seat.actor, no_restart=True)
-
-
-def _ray() -> Any:
-    """The module, told to send nothing to anybody and to leave the working directory alone."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    try:
-        import ray
-        import ray.util.scheduling_strategies
-    except ImportError:
-        raise RunError("--cluster needs Ray: pip install 'cat-bench[cluster]', or leave --cluster out") from None
-    return ray
 
 
 def _first(error: BaseException) -> str:

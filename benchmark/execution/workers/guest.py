@@ -54,7 +54,9 @@ class Guest:
     def work(self, task: Task) -> Iterator[Message]:
         """The messages of a task."""
         assert self._worker is not None
-        yield from noted(self._worker.work(task), self._notes)
+        # No `yield from`: Ray sends values into its generators, and the lists further down cannot take them.
+        for message in noted(self._worker.work(task), self._notes):  # noqa: UP028
+            yield message
 
 
 def _other_program(theirs: Mapping[str, Any]) -> str | None:

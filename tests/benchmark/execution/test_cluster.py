@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +21,7 @@ from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.execution.workers import cluster
 from cat_bench.benchmark.execution.workers.crew import Crew
-from cat_bench.benchmark.execution.workers.executor import Done, Files, Setup, Task
+from cat_bench.benchmark.execution.workers.executor import Done, Files, Note, Opened, Setup, Task
 from cat_bench.benchmark.execution.workers.guest import Guest, about
 from cat_bench.benchmark.planning.events import Ended, Event, Learning, Message, StageBegun, StageEnded
 from cat_bench.benchmark.planning.plan import Plan, make_plan
@@ -91,6 +93,26 @@ def test_a_guest_works_in_a_folder_of_its_own(plan: Plan, tmp_path: Path) -> Non
     made = {name for message in messages if isinstance(message, Files) for name in message.files}
     assert {"adapter.safetensors", "embeddings.safetensors", "images/ada/00-0.png"} <= made
     assert isinstance(messages[-1], Done) and list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(RunError, match=f"^no Ray cluster answers at {address}: "):
+        list(go(tmp_path, Crew(None, cluster=address)))
+
+
+def test_warnings_come_with_the_messages(plan: Plan) -> None:
+    """Through a generator into which values are sent, as Ray does."""
+    guest = Guest()
+    assert guest.meet(about(), pickle.dumps(Setup(plan, FakeEngine(RunSpec())))) is None
+    stream = guest.work(Task())
+    first = next(stream)
+    logging.getLogger("cat_bench.somewhere").warning("prompt %r was cut", "a")
+    rest = [stream.send(1), *stream]  # type: ignore[attr-defined]
+    assert isinstance(first, Opened) and rest[0] == Note("cat_bench.somewhere", "prompt %r was cut", ("a",))
 
 
 def test_without_ray_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
