@@ -40,7 +40,8 @@ def in_context(sequence: Sequence) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_triggers_are_made_of_tokens_that_names_have_trained(name: str) -> None:
     known = np.concatenate(norms(list(inhabitants())))
-    for word, sizes in zip(load_sequence(name).concepts, norms([c.trigger for c in load_sequence(name).concepts])):
+    concepts = load_sequence(name).concepts
+    for word, sizes in zip(concepts, norms([concept.trigger for concept in concepts]), strict=True):
         assert len(sizes) <= 3, word.trigger
         assert known.min() <= sizes.min() and sizes.max() <= known.max(), word.trigger
 
