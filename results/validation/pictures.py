@@ -86,7 +86,8 @@ def _panel(axes: Axes, series: Series, lines: dict[str, list[float]], judgement:
             axes.plot(x[-1], places[-1], "o", zorder=5, **ring)
     axes.axhline(1.0, **CEILING)
     axes.axhline(0.0, **FLOOR)
-    axes.set_ylim(bottom=max(axes.get_ylim()[0], LOWEST))
+    places = [place for line in lines.values() for place in line]
+    axes.set_ylim(max(min(0.0, *places) - 0.1, LOWEST), max(1.0, *places) + 0.1)
     axes.set_xticks(list(x), [f"{strength:g}" for strength in series.strengths])
     axes.set_xlabel(series.unit)
 
