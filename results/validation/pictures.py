@@ -38,6 +38,9 @@ def positions(series: Series, metric: Metric, measured: Measured) -> list[float]
     return [math.nan if place is None else place for place in found]
 
 
+LOWEST = -0.6  # where the base model is nearly perfect itself, damage falls out of any picture
+
+
 def series_plot(series: Series, judgement: Judgement) -> Plot | None:
     """Where each metric stands at each strength: what is drawn of concepts left, what is kept of the base model right.
 
@@ -64,7 +67,7 @@ def series_plot(series: Series, judgement: Judgement) -> Plot | None:
         ]
         handles += [Line2D([], [], label=top, **CEILING), Line2D([], [], label="base model", **FLOOR)]
         figure.legend(handles=handles, loc="outside right center")
-        text = f"{series.title}: where each metric stands at each strength. Ringed: fails."
+        text = f"{series.title}: where each metric stands at each strength. Ringed: fails. Below {LOWEST:g} not shown."
         return Plot.of(f"validation-{series.id}", series.title, text, figure)
 
 
@@ -83,6 +86,8 @@ def _panel(axes: Axes, series: Series, lines: dict[str, list[float]], judgement:
             axes.plot(x[-1], places[-1], "o", zorder=5, **ring)
     axes.axhline(1.0, **CEILING)
     axes.axhline(0.0, **FLOOR)
+    places = [place for line in lines.values() for place in line]
+    axes.set_ylim(max(min(0.0, *places) - 0.1, LOWEST), max(1.0, *places) + 0.1)
     axes.set_xticks(list(x), [f"{strength:g}" for strength in series.strengths])
     axes.set_xlabel(series.unit)
 

@@ -40,10 +40,10 @@ def in_context(sequence: Sequence) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_triggers_are_made_of_tokens_that_names_have_trained(name: str) -> None:
     known = np.concatenate(norms(list(inhabitants())))
-    concepts = load_sequence(name).concepts
-    for word, sizes in zip(concepts, norms([concept.trigger for concept in concepts]), strict=True):
-        assert len(sizes) <= 3, word.trigger
-        assert known.min() <= sizes.min() and sizes.max() <= known.max(), word.trigger
+    triggers = [concept.trigger for concept in load_sequence(name).concepts]
+    for trigger, sizes in zip(triggers, norms(triggers), strict=True):
+        assert len(sizes) <= 3, trigger
+        assert known.min() <= sizes.min() and sizes.max() <= known.max(), trigger
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
