@@ -70,11 +70,11 @@ def score_stage(
     """All rows of one stage of one cell.
 
     cell: `method`, `order`, `seed`, and `sequence`, `backbone`, `protocol`, and `label` if it is not the method's name;
-    other keys are ignored. concepts: per
-    concept the embeddings of its generated images (prompts x images, d), all images of the first prompt first. known:
-    what they are compared with; it has EVERY concept of the sequence. texts: (prompts, d) per concept. preservation and
-    base_preservation: (n, d) per stratum, the same prompts and noise row by row, with `preservation_images` images a
-    prompt. extractor: id of the model that made all these. noise: what the images were drawn from; null without it.
+    other keys are ignored. concepts: per concept the embeddings of its generated images (prompts x images, d), all
+    images of the first prompt first. known: what they are compared with; it has EVERY concept of the sequence. texts:
+    (prompts, d) per concept. preservation and base_preservation: (n, d) per stratum, the same prompts and noise row by
+    row, with `preservation_images` images a prompt. extractor: id of the model that made all these. noise: what the
+    images were drawn from; null without it.
     readings: what was read off the concepts' images. untriggered: pictures of the classes without a trigger.
 
     Raises ResultError where shapes do not fit. What cannot be computed is a row with a null value and a reason.
@@ -104,8 +104,8 @@ def score_base(
 
     Its preservation scores compare base images of DIFFERENT prompts of a stratum (and, for "all", of any two prompts):
     what a model scores that has nothing left in common with the base but the kind of picture. In its pictures without a
-    trigger every concept of the sequence would be a leak. run: `sequence`,
-    `backbone`, `protocol`; other keys are ignored. Further arguments as in `score_stage`.
+    trigger every concept of the sequence would be a leak. run: `sequence`, `backbone`, `protocol`; other keys are
+    ignored. Further arguments as in `score_stage`.
     """
     key = _key(run, BASE, extractor)
     blocks = _concepts(concepts, known, texts, noise, readings)

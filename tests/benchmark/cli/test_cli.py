@@ -41,6 +41,11 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["list", "models"], "'models' is not one of"),
         (["show"], "there is no run in runs"),
         (["report", "nothing"], "there is no run 'nothing' in runs"),
+        (["validate", "--sequence", "face5"], "unknown sequence 'face5'"),
+        (["validate", "--out", "page.html"], "the page is an .md file"),
+        (["validate", "--quick", "--ship"], "are not to be shipped"),
+        (["validate", "--set", "cat.weight=1"], "given for cat, which is not among the methods"),
+        (["validate", "--backbone", "no-such-model"], "backbone 'no-such-model' not found"),
     ],
 )
 def test_user_errors_are_one_line_and_leave_nothing_behind(

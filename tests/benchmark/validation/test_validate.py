@@ -196,30 +196,6 @@ def test_the_command_writes_a_page_of_the_same_numbers(
     assert (tmp_path / "page-blur.png").is_file() and (tmp_path / "page-agreement.png").is_file()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--sequence", "face5"], "unknown sequence 'face5'"),
-        (["--out", "page.html"], "the page is an .md file"),
-        (["--quick", "--ship"], "are not to be shipped"),
-        (["--set", "cat.weight=1"], "given for cat, which is not among the methods"),
-        (["--backbone", "no-such-model"], "backbone 'no-such-model' not found"),
-    ],
-)
-def test_mistakes_are_one_line(
-    arguments: list[str],
-    says: str,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, "validate", *arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and len(err.strip().splitlines()) == 1 and says in err
-    assert list(tmp_path.iterdir()) == []
-
-
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["cat-bench", *arguments])
     with pytest.raises(SystemExit) as ended:
