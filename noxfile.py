@@ -92,10 +92,10 @@ def wheel(session: nox.Session) -> None:
     with session.chdir(place):  # away from the source
         heavy(session, "python", "-c", IMPORT_ALL)
         heavy(session, "cat-bench", "doctor")
-        quick = ("--set", "steps=2", "--steps", "2", "--images", "1", "--threads", "1")
+        quick = ("--set", "steps=2", "--steps", "2", "--images", "1")
         heavy(session, "cat-bench", "run", "--sequence", "smoke2", *quick)
         heavy(session, "cat-bench", "report")
-        heavy(session, "cat-bench", "validate", "--quick", "--threads", "1")
+        heavy(session, "cat-bench", "validate", "--quick")
 
 
 @nox.session(venv_backend="none")
@@ -121,6 +121,14 @@ def floor(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def chaos(session: nox.Session) -> None:
+    """A hundred workers, drivers and nodes killed at random moments: nothing is lost, and nothing differs."""
+    prepare(session, tools="test")
+    kills = {"CAT_BENCH_KILLS": "100"}
+    heavy(session, "pytest", "tests/benchmark/execution", "-k", "killed or nodes", "--timeout", "14400", env=kills)
+
+
+@nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
     """The main job with its defaults, then once more: how long, how much memory. Arguments after -- are `run`'s."""
     prepare(session)
@@ -137,8 +145,7 @@ def validate(session: nox.Session) -> None:
     """The tests of the instrument, all of them, into docs/validation.md. Arguments after -- are `validate`'s."""
     prepare(session)
     page = str(ROOT / "docs" / "validation.md")
-    threads = {"OMP_NUM_THREADS": str(os.cpu_count())}
-    heavy(session, "cat-bench", "validate", "--out", page, *session.posargs, env=threads)
+    heavy(session, "cat-bench", "validate", "--out", page, *session.posargs)
 
 
 @nox.session(name="bench-cuda", venv_backend="none", default=False)

@@ -14,7 +14,7 @@ def test_the_example_prints_r(tmp_path: Path) -> None:
     (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     statements = [line for line in code.splitlines() if line and not line.startswith(("from ", "import "))]
     assert len(statements) <= 10
-    quick = '"methods": ["cat"], "threads": 1, "images_per_prompt": 1, "sampler": {"steps": 2}, '
+    quick = '"methods": ["cat"], "images_per_prompt": 1, "sampler": {"steps": 2}, '
     quick += '"overrides": {"cat": {"steps": 2}}'
     assert code.count('"methods": ["cat"]') == 1
     code = code.replace('"methods": ["cat"]', quick)

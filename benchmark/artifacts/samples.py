@@ -12,13 +12,13 @@ from cat_bench.benchmark.artifacts.learned import Learned
 from cat_bench.benchmark.artifacts.output_folder import check_free, own_folder
 from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.errors import SamplingError
+from cat_bench.benchmark.planning.identity import THREADS
 from cat_bench.benchmark.planning.plan import BASE
 from cat_bench.benchmark.planning.spec import Sampler
 from cat_bench.benchmark.store.files import png, write_bytes
 from cat_bench.benchmark.store.record import Named, RunRecord
 from cat_bench.benchmark.system.determinism import deterministic
 from cat_bench.benchmark.system.device import resolve_device, resolve_precision
-from cat_bench.benchmark.system.provenance import default_threads
 from cat_bench.benchmark.text_to_image.sampling import SamplerConfig, sample
 
 RECORD = "samples.json"
@@ -83,7 +83,7 @@ def draw(look: Look, out: Path, device: str | None = None) -> Iterator[int]:
         "seeds": look.seeds,
         "sampler": look.sampler.model_dump(),
     }
-    with deterministic(spec.threads or default_threads()), own_folder(out, RECORD, facts) as folder:
+    with deterministic(THREADS), own_folder(out, RECORD, facts) as folder:
         batches = sample(
             backbone,
             look.learned.deltas if look.learned else None,

@@ -40,6 +40,15 @@ def numbers(given: str | None, flag: str) -> tuple[int, ...] | None:
     return tuple(found)
 
 
+def crew_size(given: str) -> int | None:
+    """`auto` (None) or a number of workers. Raises SpecError."""
+    if given == "auto":
+        return None
+    if not given.isdecimal():
+        raise SpecError(f"--workers {given!r}: give a number, or auto")
+    return int(given)
+
+
 def overrides(given: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     """`method.key=value`, or `key=value` for all methods, values as in TOML (a bare word is text). Raises SpecError."""
     found: dict[str, dict[str, Any]] = {}

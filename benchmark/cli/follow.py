@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import closing
@@ -12,20 +13,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cat_bench.benchmark.cli.flags import INTERRUPTED, as_given
+from cat_bench.benchmark.cli.flags import as_given
 from cat_bench.benchmark.cli.progress import Display
 from cat_bench.benchmark.execution.run import run
+from cat_bench.benchmark.execution.workers.crew import Crew
 from cat_bench.benchmark.planning.events import Ended, Planned, StageEnded
 from cat_bench.benchmark.planning.spec import RunSpec
 
 
-def follow(spec: RunSpec, runs: Path, name: str | None) -> int:
-    """Run, show, sum up. The exit code: 0, 1 if a cell has no result, 130 if interrupted."""
+class Stopped(KeyboardInterrupt):
+    """A signal came; its number is the argument."""
+
+
+def follow(spec: RunSpec, runs: Path, name: str | None, crew: Crew = Crew()) -> int:
+    """Run, show, sum up. The exit code: 0, 1 if a cell has no result, 130 after Ctrl-C and 143 after SIGTERM."""
     stages = ready = 0
     ended: Ended | None = None
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
-        with Display(Console(stderr=True)) as display, closing(run(spec, runs, name)) as events:
+        with Display(Console(stderr=True)) as display, closing(run(spec, runs, name, crew=crew)) as events:
             for event in events:
                 display.show(event)
                 if isinstance(event, Planned):
@@ -34,10 +41,10 @@ def follow(spec: RunSpec, runs: Path, name: str | None) -> int:
                     ready += 1
                 elif isinstance(event, Ended):
                     ended = event
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         kept = f"{ready} of {stages} stages are finished and kept; " if stages else ""
         typer.echo(f"interrupted: {kept}to go on, repeat: {as_given()}", err=True)
-        return INTERRUPTED
+        return 128 + (stopped.args[0] if isinstance(stopped, Stopped) else signal.SIGINT)
     assert ended is not None
     _summary(Console() if sys.stdout.isatty() else Console(width=140), ended.folder)
     if ended.troubled:
@@ -48,8 +55,24 @@ def follow(spec: RunSpec, runs: Path, name: str | None) -> int:
     return 1 if ended.troubled else 0
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+def leave(code: int) -> None:
+    """End the process now: all is recorded, and libraries take a second or two to take themselves apart."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Stop, so that what is finished is kept and the rest recorded; a second signal ends the process there and then."""
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, _end)
+    raise Stopped(number)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    if sys.stderr.isatty():
+        os.write(2, b"\x1b[?25h")  # the live display had hidden the cursor
+    os._exit(128 + number)
 
 
 def _summary(console: Console, folder: Path) -> None:

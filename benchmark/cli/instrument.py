@@ -112,7 +112,6 @@ def validate(
     images: Annotated[int | None, typer.Option(help="Images for each evaluation prompt.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Times that other noise is drawn.  [default: 8]", min=1)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cuda, cpu or mps.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 is OMP_NUM_THREADS or one per core.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of naive LoRA: steps=200.")] = None,
 ) -> None:
     """Test the metrics: does each move as it must when pictures or adapters are known to get worse or better?"""
@@ -134,8 +133,8 @@ def validate(
         "metric": metric,
         "dino": dino,
         "device": device,
+        "images_per_prompt": images,
     }
-    given |= {"images_per_prompt": images, "threads": threads}
     spec = resolve(
         {"methods": ("lora",)},
         QUICK if quick else {},

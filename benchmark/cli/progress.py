@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.table import Column
 
+from cat_bench.benchmark.execution.estimate import Estimate
 from cat_bench.benchmark.planning.events import (
     CellEnded,
     Event,
@@ -19,55 +23,26 @@ from cat_bench.benchmark.planning.events import (
     Sampling,
     StageBegun,
     StageEnded,
+    Workers,
 )
 from cat_bench.benchmark.planning.spec import Cell
 
-IMAGE_IN_STEPS = 0.5  # a first guess of what an image costs, in training steps, until both were measured
-
 
 @dataclass
-class Pace:
-    """How fast one kind of work goes, from the time between its events."""
+class At:
+    """What a worker is at. since: when it was last heard of; None: it has not told anything yet."""
 
-    done: int = 0
-    seconds: float = 0.0
-
-    def add(self, units: int, seconds: float) -> None:
-        self.done += units
-        self.seconds += seconds
-
-    @property
-    def each(self) -> float | None:
-        """Seconds a unit; None until one was measured."""
-        return self.seconds / self.done if self.done else None
-
-
-@dataclass
-class Estimate:
-    """What is left, in seconds, from the plan's counts and the pace so far."""
-
-    steps: int = 0
+    of: Cell | None = None
+    number: int = 0
+    stage: str = ""
+    step: int = 0
     images: int = 0
-    step: Pace = field(default_factory=Pace)
-    image: Pace = field(default_factory=Pace)
+    since: float | None = None
 
-    @property
-    def seconds_left(self) -> float | None:
-        step, image = self.step.each, self.image.each
-        if step is None and image is None:
-            return None
-        step = step if step is not None else (image or 0.0) / IMAGE_IN_STEPS
-        image = image if image is not None else step * IMAGE_IN_STEPS
-        return max(self.steps - self.step.done, 0) * step + max(self.images - self.image.done, 0) * image
-
-    @property
-    def share(self) -> float:
-        """Of the work that is done, 0 to 1."""
-        step = self.step.each if self.step.each is not None else 1.0
-        image = self.image.each if self.image.each is not None else step * IMAGE_IN_STEPS
-        whole = self.steps * step + self.images * image
-        done = min(self.step.done, self.steps) * step + min(self.image.done, self.images) * image
-        return done / whole if whole else 1.0
+    def passed(self) -> float | None:
+        """Seconds since it was last heard of."""
+        before, self.since = self.since, time.monotonic()
+        return None if before is None else self.since - before
 
 
 class Notes(logging.Handler):
@@ -94,21 +69,22 @@ class Display:
         self.live = console.is_terminal
         self._notes = Notes(console)
         self.estimate = Estimate()
-        self._last = time.monotonic()
-        self._images = 0  # of the current stage
-        self._loss: float | None = None
-        self._stage = ""
-        self._bars = Progress(
+        self._at: defaultdict[int, At] = defaultdict(At)  # by worker
+        self._index: defaultdict[Cell | None, int] = defaultdict(int)  # of cells, from 1; 0: the untouched backbone
+        self._loss: dict[tuple[Cell | None, int], float] = {}  # of stages, an average of the last steps
+        self._lines: dict[int, TaskID] = {}
+        self._whole = Progress(
             *(TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn()),
-            *(TextColumn("{task.fields[state]}"),),
+            TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
             console=console,
-            transient=True,
         )
-        self._bar = self._bars.add_task("run", total=1.0, state="loading the models")
+        self._bar = self._whole.add_task("run", total=1.0, state="loading the models")
+        self._workers = Progress(TextColumn("{task.description}", table_column=Column(no_wrap=True)), console=console)
+        self._view = Live(Group(self._whole, self._workers), console=console, transient=True)
 
     def __enter__(self) -> Display:
         if self.live:
-            self._bars.start()
+            self._view.start()
         logger = logging.getLogger("cat_bench")
         logger.addHandler(self._notes)
         logger.propagate = False  # libraries install a root handler of their own, which would say everything twice
@@ -118,54 +94,79 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.live:
-            self._bars.stop()
+            self._view.stop()
         logging.getLogger("cat_bench").removeHandler(self._notes)
         logging.getLogger("cat_bench").propagate = True
 
     def show(self, event: Event) -> None:
         """Show one event."""
-        now = time.monotonic()
-        passed, self._last = now - self._last, now
         match event:
             case Message(text):
                 self._line(text)
             case Planned():
-                self.estimate.steps, self.estimate.images = event.steps, event.images
+                self.estimate = Estimate.of(event)
                 ready = f", {event.ready} of them ready" if event.ready else ""
                 self._line(f"{event.folder}: {_many(event.cells, 'cell')}, {_many(event.stages, 'stage')}{ready}")
+            case Workers(count):
+                self.estimate.workers = count
+                for line in self._lines.values():  # of a worker that is no more, perhaps; the others speak again soon
+                    self._workers.remove_task(line)
+                self._lines.clear()
             case StageBegun():
-                self._images, self._loss = 0, None
+                at = self._at[event.worker]
+                at.of, at.number, at.step, at.images = event.cell, event.number, 0, 0
+                self._index[event.cell] = event.index
+                if at.since is not None:
+                    at.since = time.monotonic()
                 where = f"cell {event.index}/{event.cells} {_name(event.cell)}" if event.cell else "base model"
-                part = f" · stage {event.number}/{event.count} {event.concept}" if event.cell else ""
-                self._stage = where + part
-                self._state("")
+                at.stage = where + (f" · stage {event.number}/{event.count} {event.concept}" if event.cell else "")
+                self._state(event.worker, "")
             case Learning():
-                self.estimate.step.add(1, passed)
-                self._loss = event.loss if self._loss is None else 0.9 * self._loss + 0.1 * event.loss
-                self._state(f"step {event.step}/{event.steps} · loss {self._loss:.4f}")
+                at = self._at[event.worker]
+                self.estimate.learned(self._index[at.of], event.step - at.step, at.passed())
+                at.step = event.step
+                before = self._loss.get((at.of, at.number), event.loss)
+                self._loss[at.of, at.number] = loss = 0.9 * before + 0.1 * event.loss
+                self._state(event.worker, f"step {event.step}/{event.steps} · loss {loss:.4f}")
             case Sampling():
-                self.estimate.image.add(event.done - self._images, passed)
-                self._images = event.done
-                self._state(f"image {event.done}/{event.total}")
-            case StageEnded(origin="ready"):
-                pass
+                at = self._at[event.worker]
+                self.estimate.sampled(self._index[at.of], event.done - at.images, at.passed())
+                at.images = event.done
+                self._state(event.worker, f"image {event.done}/{event.total}")
             case StageEnded():
-                name = f"{_name(event.cell)}/{event.number:02d}-{event.concept}" if event.cell else "base"
-                loss = f", loss {self._loss:.4f}" if self._loss is not None else ""
-                how = f"{_clock(event.seconds)}{loss}" if event.origin == "made" else "taken from an equal stage"
-                self._line(f"{name}: {how}{self._left()}")
+                self._stage_ended(event)
             case CellEnded(status="ok"):
-                pass
+                self.estimate.end(self._index[event.cell])
             case CellEnded():
-                self._line(f"{_name(event.cell)}: {event.status}: {event.reason}")
+                self.estimate.end(self._index[event.cell])
+                skipped = f"; {_many(len(event.skipped), 'later stage')} skipped" if event.skipped else ""
+                self._line(f"{_name(event.cell)}: {event.status}: {event.reason}{skipped}")
+
+    def _stage_ended(self, event: StageEnded) -> None:
+        if event.cell is None:
+            self.estimate.end(0)
+        if event.origin == "ready":
+            return
+        name = f"{_name(event.cell)}/{event.number:02d}-{event.concept}" if event.cell else "base"
+        told = self._loss.pop((event.cell, event.number), None)
+        loss = f", loss {told:.4f}" if told is not None else ""
+        how = f"{_clock(event.seconds)}{loss}" if event.origin == "made" else "taken from an equal stage"
+        self._line(f"{name}: {how}{self._left()}")
 
     def _line(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def _state(self, what: str) -> None:
-        if self.live:
-            state = " · ".join(part for part in (self._stage, what) if part) + self._left()
-            self._bars.update(self._bar, completed=self.estimate.share, state=state)
+    def _state(self, worker: int, what: str) -> None:
+        if not self.live:
+            return
+        state = " · ".join(part for part in (self._at[worker].stage, what) if part)
+        if self.estimate.workers <= 1 and not self._lines:
+            self._whole.update(self._bar, completed=self.estimate.share, state=state + self._left())
+            return
+        if worker not in self._lines:
+            self._lines[worker] = self._workers.add_task("")
+        self._workers.update(self._lines[worker], description=f"worker {worker + 1}: {state}")
+        self._whole.update(self._bar, completed=self.estimate.share, state=self._left().removeprefix(" · "))
 
     def _left(self) -> str:
         left = self.estimate.seconds_left

@@ -37,7 +37,15 @@ def run(
         str | None, typer.Option(help="Second opinion dino_i: facebook/dino-vits16 or a folder of it.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cuda, cpu or mps.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; 0 is OMP_NUM_THREADS or one per core.")] = None,
+    workers: Annotated[
+        str, typer.Option(help="How many stages are made at once: a number, or auto: as cores, GPUs and memory allow.")
+    ] = "auto",
+    workers_per_gpu: Annotated[int, typer.Option(help="How many workers share a GPU.")] = 1,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster whose nodes work: docs/workers.md.", envvar="RAY_ADDRESS"),
+    ] = None,
+    threads: Annotated[str | None, typer.Option(hidden=True)] = None,  # was a setting; says what is one now
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="A method's setting: cat.weight=6, clora.preset=paper; steps=50: of all methods."),
@@ -47,8 +55,9 @@ def run(
     runs: Annotated[Path, typer.Option("--runs", help="Folder in which runs lie.", metavar="FOLDER")] = Path("runs"),
 ) -> None:
     """Run methods on a sequence. The same command again goes on where it stopped."""
-    from cat_bench.benchmark.cli.flags import numbers, overrides, savings, words
-    from cat_bench.benchmark.cli.follow import follow
+    from cat_bench.benchmark.cli.flags import crew_size, numbers, overrides, savings, words
+    from cat_bench.benchmark.cli.follow import follow, leave
+    from cat_bench.benchmark.execution.workers.crew import Crew
     from cat_bench.benchmark.planning.spec import read_spec, resolve
 
     drawn = {"name": sampler, "steps": steps, "guidance": guidance, "batch": batch}
@@ -74,4 +83,8 @@ def run(
     layers = [read_spec(spec) if spec else {}, {key: value for key, value in flags.items() if value is not None}]
     resolved = resolve(*layers)
     resolved = resolve(*layers, {"overrides": overrides(set_ or [], resolved.methods)})
-    raise typer.Exit(follow(resolved, runs, name))
+    crew = Crew(crew_size(workers), workers_per_gpu, cluster)
+    code = follow(resolved, runs, name, crew)
+    if code > 128:
+        leave(code)
+    raise typer.Exit(code)

@@ -125,7 +125,7 @@ def sample(
     learned = None if method == BASE else open_stage(folder, method, stage, order, seed)
     prompts = filled(prompt, learned.concepts if learned else record.concepts, not learned or learned.method.uses_noun)
     changed = {key: value for key, value in (("steps", steps), ("guidance", guidance)) if value is not None}
-    sampler = resolve(record.info["spec"], {"sampler": changed}).sampler
+    sampler = resolve(record.spec.model_dump(mode="json"), {"sampler": changed}).sampler
     look = Look(record, learned, prompts, noise, sampler)
     out = out or folder / "samples" / look.title
     console = Console(stderr=True)

@@ -14,7 +14,7 @@ from cat_bench.benchmark.planning.spec import RunSpec
 from cat_bench.benchmark.store.files import read_json, write_json
 from cat_bench.benchmark.store.record import CELL, RUN
 from cat_bench.benchmark.store.stage import whole
-from cat_bench.benchmark.system.provenance import default_threads, now
+from cat_bench.benchmark.system.provenance import now
 from cat_bench.methods.registry import methods
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ def _signature(spec: RunSpec, sequence: Sequence, domain: Domain) -> str | None:
         [concept.fingerprint for concept in sequence.concepts],
         version("cat-bench"),
         *(keys.LEARNING_VERSION, keys.SAMPLING_VERSION, keys.SCORING_VERSION),
-        default_threads(),
         [keys.folder_digest(folder) for folder in (*models, *_method_folders(spec))],
     )
 

@@ -6,10 +6,11 @@
     4  plan     every stage that must exist, where it lies and under which keys; no model is loaded for it
     5  clear    stages that other settings made are set aside, and kept
     6  record   run.json says what this run is
-    7  base     the references are embedded, and the untouched backbone is sampled and scored
-    8  cells    one after another, stage by stage: learn, sample, embed, score; a failed cell is recorded, others go on
+    7  workers  this process, some beside it, or a cluster's; they load the models, and only if a stage is missing
+    8  cells    stage by stage, as many at once as there are workers: they learn, sample and embed, this process scores;
+                the references and the untouched backbone come first. A failed cell is recorded, others go on
 
-The engine, with its models, is opened between 6 and 7, and only if a stage is missing.
+This process alone writes the run's folder.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.execution.completion import is_complete, mark_complete
+from cat_bench.benchmark.execution.workers.crew import Crew
 from cat_bench.benchmark.planning import events
 from cat_bench.benchmark.planning.spec import RunSpec, cells
 from cat_bench.benchmark.store.files import plain_errors
@@ -30,20 +32,18 @@ from cat_bench.methods.registry import methods
 from cat_bench.tasks.sequence import Sequence, load_sequence
 
 if TYPE_CHECKING:
-    from cat_bench.benchmark.planning.engine import Domain, Engine
+    from cat_bench.benchmark.planning.engine import Domain
     from cat_bench.benchmark.planning.plan import Plan
     from cat_bench.benchmark.store.library import Library
 
-MANY_TOKENS = 4  # a trigger of more is worth a warning
-
 
 def run(
-    spec: RunSpec, runs: Path, name: str | None = None, domain: Domain = TextToImage()
+    spec: RunSpec, runs: Path, name: str | None = None, domain: Domain = TextToImage(), crew: Crew = Crew()
 ) -> Generator[events.Event, None, None]:
-    """Run what is not done yet.
+    """Run what is not done yet. crew: how many workers do it, and where; results do not depend on it.
 
     Raises RunError, SpecError, TaskError, MethodError or BackboneError for what the user can mend; a cell that fails is
-    recorded and the others go on. On KeyboardInterrupt the current cell is recorded as interrupted; everything
+    recorded and the others go on. On KeyboardInterrupt the cells at work are recorded as interrupted; everything
     finished is kept, and the same call goes on from there.
     """
     sequence = load_sequence(spec.sequence, Path(spec.data) if spec.data else None)
@@ -59,7 +59,7 @@ def run(
             if is_complete(folder, spec, sequence, domain):
                 yield from _finished(spec, sequence, folder)
                 return
-        yield from _unfinished(spec, sequence, runs, folder, domain, stack)
+        yield from _unfinished(spec, sequence, runs, folder, domain, crew, stack)
 
 
 def _checked(name: str) -> str:
@@ -76,10 +76,12 @@ def _finished(spec: RunSpec, sequence: Sequence, folder: Path) -> Iterator[event
 
 
 def _unfinished(
-    spec: RunSpec, sequence: Sequence, runs: Path, folder: Path, domain: Domain, stack: ExitStack
+    spec: RunSpec, sequence: Sequence, runs: Path, folder: Path, domain: Domain, crew: Crew, stack: ExitStack
 ) -> Iterator[events.Event]:
     from cat_bench.benchmark.execution.changes import set_aside_changed
-    from cat_bench.benchmark.execution.stage import ready
+    from cat_bench.benchmark.execution.driver import Driver
+    from cat_bench.benchmark.execution.stage import Work, ready
+    from cat_bench.benchmark.execution.workers.crew import assemble
     from cat_bench.benchmark.planning.plan import make_plan
     from cat_bench.benchmark.store.library import Library
     from cat_bench.benchmark.store.record import write_run
@@ -92,12 +94,16 @@ def _unfinished(
     library = Library(runs)
     yield from set_aside_changed(plan, library)
     write_run(plan)
-    yield _planned(plan, library)
+    planned = _planned(plan, library)
+    yield planned
     ok = len(plan.cells)
     if references_ready(plan) and all(map(ready, plan.stages)):
         _all_ok(plan)
     else:
-        ok = yield from _make(plan, stack.enter_context(domain.open(spec)), library)
+        executor, why = assemble(crew, plan, domain, len(planned.chains))
+        if why:
+            yield events.Message(why)
+        ok = yield from Driver(Work(plan, library, domain.reader(spec)), stack.enter_context(executor)).drive()
     if ok == len(plan.cells):
         mark_complete(plan, domain)
     yield events.Ended(folder, ok, len(plan.cells) - ok)
@@ -105,14 +111,21 @@ def _unfinished(
 
 def _planned(plan: Plan, library: Library) -> events.Planned:
     from cat_bench.benchmark.execution.stage import ready
+    from cat_bench.benchmark.planning.plan import BASE
 
-    stages = [(cell, stage) for cell in plan.cells for stage in cell.stages]
-    pending = [(cell, stage) for cell, stage in stages if not ready(stage)]
-    # An estimate: cells that share a beginning learn it once, which shows only on the way.
-    steps = sum(cell.config.steps for cell, stage in pending if not library.find("key", stage.keys.key))
-    fresh = [stage for _, stage in pending] + [stage for stage in (plan.base,) if not ready(stage)]
-    images = sum(len(stage.items) for stage in fresh if not library.find("samples_key", stage.keys.samples_key))
-    return events.Planned(plan.folder, len(plan.cells), len(stages), len(stages) - len(pending), steps, images)
+    chains: list[tuple[int, str, int, int]] = []
+    done = 0
+    for index, (cell, stages) in enumerate([(None, (plan.base,)), *((cell, cell.stages) for cell in plan.cells)]):
+        pending = [stage for stage in stages if not ready(stage)]
+        # An estimate: cells that share a beginning learn it once, which shows only on the way.
+        steps = sum(cell.config.steps for stage in pending if cell and not library.find("key", stage.keys.key))
+        fresh = (stage for stage in pending if not library.find("samples_key", stage.keys.samples_key))
+        if pending:
+            chains.append((index, cell.cell.method if cell else BASE, steps, sum(len(stage.items) for stage in fresh)))
+        done += len(stages) - len(pending) if cell else 0
+    steps, images = sum(chain[2] for chain in chains), sum(chain[3] for chain in chains)
+    count = sum(len(cell.stages) for cell in plan.cells)
+    return events.Planned(plan.folder, len(plan.cells), count, done, steps, images, chains=tuple(chains))
 
 
 def _all_ok(plan: Plan) -> None:
@@ -121,34 +134,3 @@ def _all_ok(plan: Plan) -> None:
 
     for cell in plan.cells:
         end_ok(cell, plan)
-
-
-def _make(plan: Plan, engine: Engine, library: Library) -> Generator[events.Event, None, int]:
-    """Steps 7 and 8; returns how many cells are whole."""
-    from cat_bench.benchmark.execution.cell import run_cell
-    from cat_bench.benchmark.execution.stage import Work, make_stage
-    from cat_bench.benchmark.text_to_image.references import prepare_references, references_ready
-
-    work = Work(plan, engine, library)
-    yield from _long_triggers(plan, engine)
-    if not references_ready(plan):
-        prepare_references(plan, engine)
-    yield from make_stage(work, None, plan.base)
-    ok = 0
-    for index, cell in enumerate(plan.cells, 1):
-        ended = yield from run_cell(work, cell, index)
-        ok += ended.status == "ok"
-        yield ended
-    return ok
-
-
-def _long_triggers(plan: Plan, engine: Engine) -> Iterator[events.Message]:
-    """A word that the tokenizer cuts into many pieces is a poor trigger where no token is learned in its place."""
-    if all(cell.method.learns_token for cell in plan.cells):
-        return
-    counts = {concept.trigger: engine.tokens(concept.trigger) for concept in plan.sequence.concepts}
-    if long := {trigger: count for trigger, count in counts.items() if count > MANY_TOKENS}:
-        named = ", ".join(f"{trigger} ({count} tokens)" for trigger, count in long.items())
-        yield events.Message(
-            f"triggers are learned best as one to {MANY_TOKENS} rare tokens; this backbone reads {named}"
-        )

@@ -1,20 +1,23 @@
-"""Make one stage: take what other stages hold already, compute the rest, put it in its place."""
+"""A stage, made: what other stages hold already is taken, a worker makes the rest, the whole goes to its place."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from cat_bench.benchmark.execution.workers.executor import Files, Task
 from cat_bench.benchmark.planning import events
-from cat_bench.benchmark.planning.engine import Engine
+from cat_bench.benchmark.planning.engine import Reader
 from cat_bench.benchmark.planning.keys import ADAPTER, EMBEDDINGS, IMAGES, SCORES
-from cat_bench.benchmark.planning.plan import BASE, CellPlan, Plan, StagePlan
+from cat_bench.benchmark.planning.plan import CellPlan, Plan, StagePlan
+from cat_bench.benchmark.store.files import write_bytes
 from cat_bench.benchmark.store.library import Library
-from cat_bench.benchmark.store.stage import Workplace, whole
+from cat_bench.benchmark.store.stage import Workplace, whole, workplace
 from cat_bench.benchmark.system import provenance
-from cat_bench.benchmark.text_to_image.scoring import sample_and_embed, score
+from cat_bench.benchmark.text_to_image.scoring import score
 
 SCHEMA_VERSION = 1
 _FACTS = ("trainable_parameters", "bytes_carried", "delta_norm", "change_norm")
@@ -31,103 +34,128 @@ class Work:
     """What every stage of a run is made from."""
 
     plan: Plan
-    engine: Engine
     library: Library
+    reader: Reader | None
 
 
-def make_stage(work: Work, cell: CellPlan | None, stage: StagePlan, index: int = 0) -> Iterator[events.Event]:
-    """Put the stage in its place, whatever is there now; yields what happens.
+class Making:
+    """A stage on its way to its place: what other stages hold is taken, the rest is made by a worker."""
 
-    cell: None for the untouched backbone; index: the cell's number in the run, from 1.
-    """
-    number, concept = stage.number, stage.concept.id if stage.concept else BASE
-    of = cell.cell if cell else None
-    if ready(stage):
-        yield events.StageEnded(of, number, concept, "ready", 0.0)
-        return
-    began = time.monotonic()
-    yield events.StageBegun(of, number, len(cell.stages) if cell else 1, concept, index, len(work.plan.cells))
-    place = Workplace(stage.place, stage.keys)
-    if not place.complete:
+    def __init__(self, work: Work, cell: CellPlan | None, stage: StagePlan) -> None:
+        """cell: None for the untouched backbone."""
+        self.work, self.cell, self.stage = work, cell, stage
+        self.place = Workplace(stage.place, stage.keys)
+        self.began = time.monotonic()
+
+    def begin(self) -> Task | None:
+        """Take what is there; the task that makes the rest but the scores, or None if nothing is left to make."""
+        place = self.place
+        if place.complete:
+            return None
         place.open()
-        yield from _learn(work, cell, stage, place)
-        yield from _sample(work, cell, stage, place)
-        _score(work, stage, place)
-        place.publish(_record(work.plan, cell, stage, place))
-    made: events.Origin = "made" if "computed" in place.notes else "shared"
-    if stage.place.exists():
-        work.library.clear(stage.place, stage.keys)
-    place.move()
-    if (record := whole(stage.place)) is not None:
-        work.library.add(stage.place, record)
-    yield events.StageEnded(of, number, concept, made, time.monotonic() - began)
+        self._take_adapter()
+        self._take_pictures()
+        learned = self.cell is None or self._learned
+        if learned and place.has(EMBEDDINGS):
+            return None
+        files = {path: content for path, content in self._there() if path != ADAPTER or self._learned}
+        return Task(
+            stage=self.stage,
+            cell=replace(self.cell, stages=()) if self.cell else None,
+            previous=None if learned or self.stage.previous is None else _adapter(self.stage.previous),
+            files=files,
+            seconds=place.notes.get("sample_seconds", 0.0),
+        )
+
+    def keep(self, made: Files) -> None:
+        """Put files that a worker made in the stage's folder."""
+        for name, content in made.files.items():
+            (self.place.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(self.place.folder / name, content, durable=name == ADAPTER)
+        self.place.note(**made.facts)
+
+    def finish(self) -> events.Origin:
+        """Score the stage and move it to its place; everything else of it is there."""
+        place, library = self.place, self.work.library
+        if not place.complete:
+            self._score()
+            place.publish(self._record())
+        made: events.Origin = "made" if "computed" in place.notes else "shared"
+        if self.stage.place.exists():
+            library.clear(self.stage.place, self.stage.keys)
+        place.move()
+        if (record := whole(self.stage.place)) is not None:
+            library.add(self.stage.place, record)
+        return made
+
+    @property
+    def seconds(self) -> float:
+        """Since the stage was taken up."""
+        return time.monotonic() - self.began
+
+    @property
+    def _learned(self) -> bool:
+        return self.place.has(ADAPTER) and "train_seconds" in self.place.notes
+
+    def _there(self) -> Iterator[tuple[str, bytes]]:
+        for name in (ADAPTER, *(item.path for item in self.stage.items)):
+            if (self.place.folder / name).is_file():
+                yield name, (self.place.folder / name).read_bytes()
+
+    def _take_adapter(self) -> None:
+        """The adapter, from a stage that holds it; stage 0 has none."""
+        if self.cell is None or self._learned:
+            return
+        if donor := self._take("key", ADAPTER):
+            facts = {fact: donor.get(fact) for fact in _FACTS}
+            seconds, peak = donor["seconds"]["train"], donor.get("peak_memory_bytes")
+            made = donor.get("made", {}).get("train")
+            self.place.note(**facts, train_seconds=seconds, train_peak=peak, train_shared=True, train_made=made)
+
+    def _take_pictures(self) -> None:
+        """Images and their embeddings, or images alone, from a stage that holds them."""
+        place = self.place
+        if place.has(EMBEDDINGS):
+            return
+        if donor := self._take("embeddings_key", IMAGES, EMBEDDINGS):
+            made = donor.get("made", {}).get("sample")
+            place.note(sample_seconds=donor["seconds"]["sample"], sample_shared=True, sample_made=made)
+        elif donor := self._take("samples_key", IMAGES):
+            place.note(sample_seconds=donor["seconds"]["sample"], sample_made=donor.get("made", {}).get("sample"))
+
+    def _score(self) -> None:
+        """The stage's rows of the long table, from a stage that holds them or from the embeddings."""
+        if donor := self._take("scores_key", SCORES):
+            self.place.note(score_seconds=donor["seconds"]["score"])
+            return
+        began = time.monotonic()
+        score(self.work.reader, self.work.plan, self.stage, self.place.folder)
+        self.place.note(score_seconds=time.monotonic() - began)
+
+    def _take(self, field: str, *parts: str) -> dict[str, Any] | None:
+        """Have the parts from a stage that holds them; its record, or None if no stage does."""
+        library, key = self.work.library, getattr(self.place.keys, field)
+        found = library.find(field, key)
+        if found is None:
+            return None
+        try:
+            for part in parts:
+                self.place.take(found[0], part)
+        except FileNotFoundError:  # another process replaced the donor meanwhile
+            return None
+        return found[1] if library.find(field, key) == found else None
+
+    def _record(self) -> dict[str, Any]:
+        return _record(self.work.plan, self.cell, self.stage, self.place.notes)
 
 
-def _learn(work: Work, cell: CellPlan | None, stage: StagePlan, place: Workplace) -> Iterator[events.Event]:
-    """The adapter, from a stage that holds it or by training; stage 0 has none."""
-    provenance.reset_peak_memory()
-    if cell is None or (place.has(ADAPTER) and "train_seconds" in place.notes):
-        return
-    if donor := _take(work.library, place, "key", ADAPTER):
-        facts = {fact: donor.get(fact) for fact in _FACTS}
-        seconds, peak = donor["seconds"]["train"], donor.get("peak_memory_bytes")
-        made = donor.get("made", {}).get("train")
-        place.note(**facts, train_seconds=seconds, train_peak=peak, train_shared=True, train_made=made)
-        return
-    began = time.monotonic()
-    facts = yield from work.engine.learn(cell, stage, place.folder / ADAPTER)
-    seconds, peak = time.monotonic() - began, provenance.peak_memory()
-    place.note(**facts, train_seconds=seconds, train_peak=peak, train_made=_made_with(work), computed=True)
+def _adapter(previous: Path) -> bytes:
+    """The adapter of the stage before: in its place, or in its workplace as long as its scores are missing."""
+    place = previous.parent
+    return (previous if previous.is_file() else workplace(place) / previous.name).read_bytes()
 
 
-def _sample(work: Work, cell: CellPlan | None, stage: StagePlan, place: Workplace) -> Iterator[events.Event]:
-    """Images and their embeddings, from a stage that holds them or by sampling."""
-    if place.has(EMBEDDINGS):
-        return
-    if donor := _take(work.library, place, "embeddings_key", IMAGES, EMBEDDINGS):
-        made = donor.get("made", {}).get("sample")
-        place.note(sample_seconds=donor["seconds"]["sample"], sample_shared=True, sample_made=made)
-        return
-    donor = _take(work.library, place, "samples_key", IMAGES)
-    before = donor["seconds"]["sample"] if donor else place.notes.get("sample_seconds", 0.0)
-    place.note(sample_made=donor.get("made", {}).get("sample") if donor else _made_with(work))
-    began = time.monotonic()
-    roles = tuple(work.plan.identity.extractors)
-    adapter = place.folder / ADAPTER if cell else None
-    for done in sample_and_embed(work.engine, roles, cell, stage, place.folder, adapter):
-        place.note(sample_seconds=before + time.monotonic() - began, computed=True)
-        yield events.Sampling(done, len(stage.items))
-
-
-def _made_with(work: Work) -> dict[str, Any]:
-    return provenance.made_with(str(work.plan.identity.how.get("device")))
-
-
-def _score(work: Work, stage: StagePlan, place: Workplace) -> None:
-    """The stage's rows of the long table, from a stage that holds them or from the embeddings."""
-    if donor := _take(work.library, place, "scores_key", SCORES):
-        place.note(score_seconds=donor["seconds"]["score"])
-        return
-    began = time.monotonic()
-    score(work.engine, work.plan, stage, place.folder)
-    place.note(score_seconds=time.monotonic() - began)
-
-
-def _take(library: Library, place: Workplace, field: str, *parts: str) -> dict[str, Any] | None:
-    """Have the parts from a stage that holds them; its record, or None if no stage does."""
-    found = library.find(field, getattr(place.keys, field))
-    if found is None:
-        return None
-    try:
-        for part in parts:
-            place.take(found[0], part)
-    except FileNotFoundError:  # another process replaced the donor meanwhile
-        return None
-    return found[1] if library.find(field, getattr(place.keys, field)) == found else None
-
-
-def _record(plan: Plan, cell: CellPlan | None, stage: StagePlan, place: Workplace) -> dict[str, Any]:
-    notes = place.notes
+def _record(plan: Plan, cell: CellPlan | None, stage: StagePlan, notes: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         **asdict(stage.keys),
@@ -139,7 +167,7 @@ def _record(plan: Plan, cell: CellPlan | None, stage: StagePlan, place: Workplac
         "seconds": {part: notes.get(f"{part}_seconds", 0.0) for part in ("train", "sample", "score")},
         # What this stage shares with another was computed once; the seconds above are what it costs standing alone.
         "shared": {part: bool(notes.get(f"{part}_shared")) for part in ("train", "sample")},
-        "peak_memory_bytes": notes.get("train_peak") or provenance.peak_memory(),
+        "peak_memory_bytes": notes.get("train_peak") or notes.get("sample_peak") or provenance.peak_memory(),
         **{fact: notes.get(fact) for fact in _FACTS},
         "config": cell.config.model_dump(mode="json") if cell else {},
         "protocol": plan.protocol,

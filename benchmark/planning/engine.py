@@ -35,8 +35,18 @@ class Domain(Protocol):
     def identity(self, spec: RunSpec) -> Identity:
         """What the run's numbers depend on besides the specification."""
 
+    def reader(self, spec: RunSpec) -> Reader | None:
+        """What reads parts off vectors of the role `clip`; None: its model has none."""
+
     def open(self, spec: RunSpec) -> AbstractContextManager[Engine]:
         """The engine, its models loaded; asked for only when something is left to compute."""
+
+
+class Reader(Protocol):
+    """The part reader of a metric model. It needs stored vectors only, so that who scores need not load a model."""
+
+    def read(self, vectors: NDArray[np.float32]) -> Mapping[str, Sequence[str]]:
+        """Question → n answers, of vectors (n, d)."""
 
 
 class Engine(Protocol):
@@ -71,8 +81,3 @@ class Engine(Protocol):
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, d), each row of length 1, in the space of the role `clip`."""
-
-    def read(self, vectors: NDArray[np.float32]) -> Mapping[str, Sequence[str]] | None:
-        """What the part reader of the role `clip` reads off its vectors (n, d): question → n answers; None: it has no
-        reader.
-        """

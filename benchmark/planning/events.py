@@ -21,7 +21,11 @@ class Message:
 
 @dataclass(frozen=True)
 class Planned:
-    """The work is known. steps, images: how many are still to be done, of the cells that are not done yet."""
+    """The work is known. steps, images: how many are still to be done, of the cells that are not done yet.
+
+    chains: of each cell that is not done its number from 1, its method, steps and
+    images, which are done one after another; number 0 is the untouched backbone.
+    """
 
     folder: Path
     cells: int
@@ -29,6 +33,14 @@ class Planned:
     ready: int
     steps: int
     images: int
+    chains: tuple[tuple[int, str, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Workers:
+    """So many workers share the work, from now on."""
+
+    count: int
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,7 @@ class StageBegun:
     concept: str
     index: int  # of its cell, from 1
     cells: int
+    worker: int = 0  # by which the following events of this stage are its own
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,7 @@ class Learning:
     step: int
     steps: int
     loss: float
+    worker: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,7 @@ class Sampling:
 
     done: int
     total: int
+    worker: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,11 +88,12 @@ class StageEnded:
 
 @dataclass(frozen=True)
 class CellEnded:
-    """A cell ended, one way or another."""
+    """A cell ended, one way or another. skipped: the stages that were not begun since one before them has no result."""
 
     cell: Cell
     status: Status
     reason: str | None
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,4 +105,4 @@ class Ended:
     troubled: int
 
 
-Event = Message | Planned | StageBegun | Learning | Sampling | StageEnded | CellEnded | Ended
+Event = Message | Planned | Workers | StageBegun | Learning | Sampling | StageEnded | CellEnded | Ended

@@ -11,6 +11,10 @@ from typing import Any
 CLIP, DINO = "clip", "dino"
 ROLES = (CLIP, DINO)
 
+# Sums are split among CPU threads, so their number shows in the last bits. One, always: results then depend neither on
+# a machine's cores nor on how many workers share them.
+THREADS = 1
+
 
 @dataclass(frozen=True)
 class Model:
@@ -27,7 +31,7 @@ class Identity:
     extractors  the models that judge, by role
     presets     the registered backbone whose settings suit this one; None if none does
     resolution  side of the square images, in pixels
-    how         what numbers depend on besides the inputs: device, precision, threads
+    how         what numbers depend on besides the inputs: device, precision, how weights are held
     """
 
     backbone: Model

@@ -14,6 +14,10 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from cat_bench.benchmark.errors import SpecError
 
 METHODS = ("lora", "cat", "merge", "ortho", "magmax", "clora")
+NO_THREADS = (
+    "CPU threads are no setting any more: every worker computes with one, so that results depend on no machine; "
+    "leave them out, and give --workers N to use N cores"
+)
 
 
 class Sampler(BaseModel, frozen=True, extra="forbid"):
@@ -72,7 +76,6 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
     dino: str | None = Field(
         default=None, description="what makes dino_i: facebook/dino-vits16 or a folder of it; None: no dino_i"
     )
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0: as OMP_NUM_THREADS says, else one per core")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     overrides: Mapping[str, Mapping[str, Any]] = {}
 
@@ -122,6 +125,8 @@ def resolve(*layers: Mapping[str, Any]) -> RunSpec:
     merged: dict[str, Any] = {}
     for layer in layers:
         _merge(merged, layer)
+    if "threads" in merged:
+        raise SpecError(f"threads: {NO_THREADS}")
     try:
         spec = RunSpec.model_validate(merged)
     except ValidationError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from cat_bench.benchmark.errors import RunError
 
 NAME = ".lock"
+PATIENCE = 1.0  # seconds
 
 
 @contextmanager
@@ -22,15 +24,23 @@ def locked(folder: Path) -> Iterator[None]:
     """
     descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        # A process that was killed while it started another may leave that one holding the lock for a moment.
+        until = time.monotonic() + PATIENCE
+        while not (free := _taken(descriptor)) and time.monotonic() < until:
+            time.sleep(0.05)
+        if not free:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
-            raise RunError(
-                f"{folder} is in use by {holder}: wait until it ends, or give this run another --name"
-            ) from None
+            raise RunError(f"{folder} is in use by {holder}: wait until it ends, or give this run another --name")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

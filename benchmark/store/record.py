@@ -52,7 +52,8 @@ class RunRecord:
         names = info.get("sequence", {}).get("names")
         if "spec" not in info or names is None:
             raise RunError(f"{folder / RUN} lacks what this version records: make the run again under another --name")
-        return cls(folder, info, resolve(info["spec"]), tuple(Named(id, **words) for id, words in names.items()))
+        spec = {key: value for key, value in info["spec"].items() if key != "threads"}  # a setting of older versions
+        return cls(folder, info, resolve(spec), tuple(Named(id, **words) for id, words in names.items()))
 
 
 def find_run(run: str | None, runs: Path) -> Path:
@@ -107,6 +108,15 @@ def write_run(plan: Plan) -> None:
     write_json(plan.folder / RUN, record)
 
 
-def write_cell(folder: Path, protocol: str, status: Status, reason: str | None) -> None:
-    """Record how a cell ended."""
-    write_json(folder / CELL, {"status": status, "reason": reason, "protocol": protocol})
+def write_cell(
+    folder: Path,
+    protocol: str,
+    status: Status,
+    reason: str | None,
+    *,
+    stage: str | None = None,
+    skipped: tuple[str, ...] = (),
+) -> None:
+    """Record how a cell ended. stage: the one that could not be made; skipped: those that go on from it."""
+    troubled = {"stage": stage, "skipped": skipped} if stage else {}
+    write_json(folder / CELL, {"status": status, "reason": reason, "protocol": protocol, **troubled})

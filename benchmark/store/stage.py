@@ -38,12 +38,17 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
+def workplace(place: Path) -> Path:
+    """The folder in which the stage of a place is made."""
+    return place.with_name(f".{place.name}.partial")
+
+
 class Workplace:
     """The folder beside a stage's place in which the stage is made; it outlives the process, so work goes on in it."""
 
     def __init__(self, place: Path, keys: Keys) -> None:
         self.place = place
-        self.folder = place.with_name(f".{place.name}.partial")
+        self.folder = workplace(place)
         self.keys = keys
         self.notes: dict[str, Any] = {}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
 import platform
 import resource
@@ -62,6 +64,19 @@ def git_state(folder: Path | None = None) -> dict[str, Any] | None:
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+
+
+@cache
+def program_digest() -> str:
+    """sha256 of the program's own text, wherever it is installed."""
+    total = hashlib.sha256()
+    for room in ("benchmark", "methods", "tasks", "results"):
+        spec = importlib.util.find_spec(f"cat_bench.{room}")
+        for folder in map(Path, (spec.submodule_search_locations or ()) if spec else ()):
+            for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
+                total.update(f"{room}/{path.relative_to(folder).as_posix()}\n".encode())
+                total.update(path.read_bytes())
+    return total.hexdigest()
 
 
 def cores() -> int:

@@ -1,4 +1,4 @@
-"""The engine: a backbone, an adapter in it, and the models that judge, on one device with fixed threads and kernels."""
+"""The engine: a backbone, an adapter in it, models that judge, on one device with one CPU thread and fixed kernels."""
 
 from __future__ import annotations
 
@@ -20,39 +20,35 @@ from cat_bench.benchmark.extractors.base import Extractor
 from cat_bench.benchmark.extractors.clip import MetricModel
 from cat_bench.benchmark.extractors.dino import DinoModel
 from cat_bench.benchmark.extractors.folders import metric_for
-from cat_bench.benchmark.extractors.part_reader import PartReader
 from cat_bench.benchmark.learning.adapter_state import carried_bytes
 from cat_bench.benchmark.learning.lora import LoraAdapter
 from cat_bench.benchmark.planning.engine import Pictures
 from cat_bench.benchmark.planning.events import Learning
-from cat_bench.benchmark.planning.identity import CLIP, DINO
+from cat_bench.benchmark.planning.identity import CLIP, DINO, THREADS
 from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
 from cat_bench.benchmark.planning.seeds import generator, stream
 from cat_bench.benchmark.planning.spec import RunSpec
 from cat_bench.benchmark.store.files import write_bytes
 from cat_bench.benchmark.system.determinism import deterministic
 from cat_bench.benchmark.system.device import resolve_device, resolve_precision
-from cat_bench.benchmark.system.provenance import default_threads
 from cat_bench.benchmark.text_to_image.sampling import Capacity, SamplerConfig, sample
 from cat_bench.benchmark.text_to_image.training import train
 from cat_bench.methods.base import Method
 
 
 class TorchEngine:
-    """A context manager: inside it PyTorch is deterministic and uses the run's number of threads."""
+    """A context manager: inside it PyTorch is deterministic and uses one CPU thread."""
 
     def __init__(self, spec: RunSpec) -> None:
         self.sampler = SamplerConfig(**spec.sampler.model_dump())
         self.capacity = Capacity()
         self.device = resolve_device(spec.device)
         self.precision = resolve_precision(spec.precision, self.device)
-        self.threads = spec.threads or default_threads()
         self.economy = spec.economy
         self._exit = ExitStack()
         self.backbone = Backbone.load(spec.backbone, self.device, spec.weights)
         metric = spec.metric or metric_for(self.backbone.id, self.backbone.folder)
         self.clip = MetricModel.load(metric, self.device)
-        self.reader = PartReader.beside(self.clip.folder)
         self.extractors: dict[str, Extractor] = {CLIP: self.clip}
         if spec.dino:
             self.extractors[DINO] = DinoModel.load(spec.dino, self.device)
@@ -62,7 +58,7 @@ class TorchEngine:
             self.backbone.unet.compile_repeated_blocks()
 
     def __enter__(self) -> TorchEngine:
-        self._exit.enter_context(deterministic(self.threads))
+        self._exit.enter_context(deterministic(THREADS))
         return self
 
     def __exit__(
@@ -135,9 +131,6 @@ class TorchEngine:
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self.clip.texts(list(texts))
-
-    def read(self, vectors: NDArray[np.float32]) -> Mapping[str, Sequence[str]] | None:
-        return None if self.reader is None else self.reader.read(vectors)
 
     def _adapter(self, cell: CellPlan, init: torch.Generator) -> LoraAdapter:
         config = cell.config

@@ -20,7 +20,7 @@ from cat_bench.benchmark.planning.spec import Economy, RunSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cat_bench.benchmark.planning.engine import Engine
+    from cat_bench.benchmark.planning.engine import Engine, Reader
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,12 @@ class TextToImage:
             how=how(spec, models),
         )
 
+    def reader(self, spec: RunSpec) -> Reader | None:
+        """That of the metric model, where it has one; only NumPy."""
+        from cat_bench.benchmark.extractors.part_reader import PartReader
+
+        return PartReader.beside(Models.find(spec).extractors[CLIP][1])
+
     def open(self, spec: RunSpec) -> AbstractContextManager[Engine]:
         """The engine, with PyTorch."""
         from cat_bench.benchmark.text_to_image.engine import TorchEngine
@@ -100,15 +106,12 @@ def _fingerprint(role: str, id: str, folder: Path | None) -> str:
 def how(spec: RunSpec, models: Models) -> dict[str, Any]:
     """What numbers depend on besides the inputs."""
     from cat_bench.benchmark.system.device import resolve_device, resolve_precision, weights_dtype
-    from cat_bench.benchmark.system.provenance import default_threads
 
     device = resolve_device(spec.device)
     usual = Economy().model_dump()
     return {
         "device": device.type,
         "precision": resolve_precision(spec.precision, device),
-        # Sums are split among CPU threads, so their number shows in the last bits; a GPU's do not depend on it.
-        "threads": (spec.threads or default_threads()) if device.type == "cpu" else None,
         "weights": str(weights_dtype(spec.weights, device, models.registered.weights)).removeprefix("torch."),
         **{key: value for key, value in spec.economy.model_dump().items() if value != usual[key]},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from cat_bench.benchmark.planning.engine import Engine
+from cat_bench.benchmark.planning.engine import Reader
 from cat_bench.benchmark.store.files import Arrays
 from cat_bench.results.scoring.scores import Reading, Readings
 from cat_bench.tasks.avatars.asked import Wanted
@@ -26,15 +26,16 @@ def of_references(concept: AvatarConcept) -> Sequence[Wanted]:
     return [concept.asked(caption) for caption in concept.reference_captions]
 
 
-def readings(engine: Engine, concepts: Iterable[Concept], vectors: Arrays, asked: Asked) -> Readings:
+def readings(reader: Reader | None, concepts: Iterable[Concept], vectors: Arrays, asked: Asked) -> Readings:
     """By concept. vectors: of its pictures (n, d)."""
     found: dict[str, Reading | str] = {}
     for concept in concepts:
         if not isinstance(concept, AvatarConcept):
             found[concept.id] = NO_PARTS
-            continue
-        said = engine.read(vectors[concept.id])
-        found[concept.id] = NO_READER if said is None else _reading(concept, said, asked(concept))
+        elif reader is None:
+            found[concept.id] = NO_READER
+        else:
+            found[concept.id] = _reading(concept, reader.read(vectors[concept.id]), asked(concept))
     return found
 
 

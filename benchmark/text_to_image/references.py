@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from cat_bench.benchmark.store.files import (
     read_arrays,
     read_json,
     sync,
+    sync_all,
     write_arrays,
     write_bytes,
     write_json,
@@ -39,20 +41,18 @@ def references_ready(plan: Plan) -> bool:
     return record is not None and record["key"] == plan.references_key
 
 
-def prepare_references(plan: Plan, engine: Engine) -> None:
-    """Write the held-out pictures and their embeddings: `<id>` (m, d), `train/<id>` (k, d) of the pictures that are
-    learned from and `text/<id>` (prompts, d) of every concept, and `<role>/<id>` (m, e) by each further model. Besides
-    `class/<noun>` (m, d) of the world's pictures of a class, and `nouns/<choice>` (k, d) of texts that name classes.
+def prepare_references(plan: Plan, engine: Engine, folder: Path) -> None:
+    """Write into `folder` the held-out pictures and their embeddings: `<id>` (m, d), `train/<id>` (k, d) of the
+    pictures that are learned from and `text/<id>` (prompts, d) of every concept; by each further model `<role>/<id>`
+    (m, e). Besides `class/<noun>` (m, d) of the world's pictures of a class, and `nouns/<choice>` (k, d) of texts that
+    name classes.
     """
-    place = plan.folder / REFERENCES
-    beside = plan.folder / f".{REFERENCES}.partial"
-    shutil.rmtree(beside, ignore_errors=True)
     arrays: Arrays = {}
     for concept in plan.sequence.concepts:
-        (beside / concept.id).mkdir(parents=True)
+        (folder / concept.id).mkdir(parents=True)
         pictures = concept.reference_images(plan.identity.resolution)
         for number, picture in enumerate(pictures):
-            write_bytes(beside / concept.id / f"{number:02d}.png", png(picture), durable=False)
+            write_bytes(folder / concept.id / f"{number:02d}.png", png(picture), durable=False)
         for role in plan.identity.extractors:
             arrays[f"{prefix(role)}{concept.id}"] = _embedded(engine, role, pictures)
         arrays[f"train/{concept.id}"] = _embedded(engine, CLIP, concept.train_images(plan.identity.resolution))
@@ -62,8 +62,19 @@ def prepare_references(plan: Plan, engine: Engine) -> None:
             arrays[f"class/{concept.noun}"] = _embedded(engine, CLIP, pictures)
     for choice in {choice.name: choice for choice in choices(plan.sequence).values()}.values():
         arrays[f"nouns/{choice.name}"] = engine.embed_texts(choice.texts)
-    write_arrays(beside / EMBEDDINGS, arrays)
-    write_json(beside / _RECORD, {"key": plan.references_key})
+    write_arrays(folder / EMBEDDINGS, arrays)
+    write_json(folder / _RECORD, {"key": plan.references_key})
+
+
+def place_references(plan: Plan, files: Mapping[str, bytes]) -> None:
+    """Put what was prepared in a folder elsewhere, by path in that folder, into this run's."""
+    place = plan.folder / REFERENCES
+    beside = plan.folder / f".{REFERENCES}.partial"
+    shutil.rmtree(beside, ignore_errors=True)
+    for name, content in files.items():
+        (beside / name).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(beside / name, content, durable=False)
+    sync_all(beside / name for name in files)
     if place.exists():
         shutil.rmtree(place)
     beside.rename(place)

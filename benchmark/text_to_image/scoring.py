@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cat_bench.benchmark.planning.engine import Engine
+from cat_bench.benchmark.planning.engine import Engine, Reader
 from cat_bench.benchmark.planning.identity import CLIP, DINO
 from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.keys import EMBEDDINGS, SCORES
@@ -100,7 +100,7 @@ class _Embedded:
         return role == CLIP or item.of_concept
 
 
-def score(engine: Engine, plan: Plan, stage: StagePlan, folder: Path) -> None:
+def score(reader: Reader | None, plan: Plan, stage: StagePlan, folder: Path) -> None:
     """Write the stage's `scores.parquet` from embeddings alone. For stage 0: the reference rows."""
     compared = _Compared.of(plan, read_arrays(folder / EMBEDDINGS), stage)
     known, embeddings, base = compared.known, compared.stage, compared.base
@@ -112,7 +112,7 @@ def score(engine: Engine, plan: Plan, stage: StagePlan, folder: Path) -> None:
     shared: dict[str, Any] = {
         **extractor,
         "preservation_images": plan.spec.preservation_images,
-        "readings": readings(engine, concepts, drawn, of_prompts(plan.spec.images_per_prompt)),
+        "readings": readings(reader, concepts, drawn, of_prompts(plan.spec.images_per_prompt)),
         "untriggered": untriggered(plan, embeddings, base),
         "noise": _noise(stage, "preservation"),
     }
@@ -127,7 +127,7 @@ def score(engine: Engine, plan: Plan, stage: StagePlan, folder: Path) -> None:
         again, noise = named(embeddings, "other_noise", strata), _noise(stage, "other_noise")
         images = plan.spec.preservation_images
         real: dict[str, Any] = {
-            "readings": readings(engine, concepts, compared.arrays, of_references),
+            "readings": readings(reader, concepts, compared.arrays, of_references),
             "untriggered": world(plan, compared.arrays, base),
         }
         tables = (

@@ -13,7 +13,7 @@ from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.keys import SCORES
 from cat_bench.benchmark.planning.plan import Plan, StagePlan, make_plan
 from cat_bench.benchmark.store.files import png, write_bytes
-from cat_bench.benchmark.text_to_image.references import prepare_references
+from cat_bench.benchmark.text_to_image.references import REFERENCES, prepare_references
 from cat_bench.benchmark.validation.damages import Pixels
 from cat_bench.benchmark.validation.setup import Setup
 from cat_bench.results.records.long_table import read_scores
@@ -65,8 +65,7 @@ class Bench:
         sequence = replace(whole.sequence, concepts=tuple(concepts))
         spec = whole.spec.model_copy(update={"images_per_prompt": 1})
         own = make_plan(spec, whole.folder / name, sequence, whole.identity)
-        own.folder.mkdir(parents=True)
-        prepare_references(own, setup.engine)
+        prepare_references(own, setup.engine, own.folder / REFERENCES)
         return cls(setup, replace(own, base=replace(own.base, place=whole.base.place)))
 
     def score(self, name: str, pictures: Mapping[str, Sequence[Pixels]], kept: Mapping[Item, Pixels]) -> pd.DataFrame:

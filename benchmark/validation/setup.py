@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from cat_bench.benchmark.planning.engine import Engine
+from cat_bench.benchmark.planning.engine import Engine, Reader
 from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.plan import CellPlan, Plan, StagePlan
 from cat_bench.benchmark.store.files import read_picture
@@ -26,10 +26,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Setup:
-    """A plan whose only cell is naive LoRA's, and the engine that carries it out. Only its first concept is learned."""
+    """A plan whose only cell is naive LoRA's, and what carries it out. Only its first concept is learned."""
 
     plan: Plan
     engine: Engine
+    reader: Reader | None
 
     @property
     def cell(self) -> CellPlan:
@@ -73,7 +74,7 @@ class Setup:
     def rows(self, plan: Plan, stage: StagePlan, adapter: Path | None, what: str) -> Iterator[Work]:
         """The same, and score it by a plan."""
         yield from self.embed(stage, adapter, what)
-        score(self.engine, plan, stage, stage.place)
+        score(self.reader, plan, stage, stage.place)
 
 
 def counted(so_far: Iterator[int], what: str) -> Iterator[Work]:

@@ -19,7 +19,7 @@ from cat_bench.benchmark.planning.keys import SCORES
 from cat_bench.benchmark.planning.plan import make_plan
 from cat_bench.benchmark.planning.spec import RunSpec
 from cat_bench.benchmark.text_to_image.models import TextToImage
-from cat_bench.benchmark.text_to_image.references import prepare_references
+from cat_bench.benchmark.text_to_image.references import REFERENCES, prepare_references
 from cat_bench.benchmark.validation import adapters, real_pictures
 from cat_bench.benchmark.validation.setup import Setup, Work
 from cat_bench.results.records.long_table import read_scores
@@ -55,7 +55,7 @@ def validate(spec: RunSpec, repeats: int, domain: Domain = TextToImage()) -> Gen
             if len(concept.reference_images(plan.identity.resolution)) < LEAST_REFERENCES:
                 raise SpecError(f"concept {concept.id} has fewer than {LEAST_REFERENCES} references: half judge half")
         with domain.open(spec) as engine:
-            setup = Setup(plan, engine)
+            setup = Setup(plan, engine, domain.reader(spec))
             total = len(plan.base.items) + real_pictures.pictures(setup) + adapters.work(setup, repeats)
             return (yield from _shown(_all(setup, repeats), total))
 
@@ -74,7 +74,7 @@ def _shown(work: Generator[Work, None, Measured], total: int) -> Generator[Progr
 
 
 def _all(setup: Setup, repeats: int) -> Generator[Work, None, Measured]:
-    prepare_references(setup.plan, setup.engine)
+    prepare_references(setup.plan, setup.engine, setup.plan.folder / REFERENCES)
     base = setup.plan.base
     yield from setup.rows(setup.plan, base, None, "the base model")
     damaged = yield from real_pictures.damaged(setup)

@@ -36,7 +36,6 @@ def finish(folder: Path, backbone: Path, metric: Path, methods: Sequence[str], *
         "images_per_prompt": 1,
         "precision": "fp32",
         "device": "cpu",
-        "threads": 1,
         "overrides": {method: {**hard, **overrides.get(method, {})} for method in methods},
     }
     for _ in run(resolve(spec), folder / "runs"):

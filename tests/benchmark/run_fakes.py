@@ -110,8 +110,11 @@ class FakeEngine:
         judges = {CLIP: Model(self.metric_id, self.metric_fingerprint)}
         if spec.dino:
             judges[DINO] = Model(spec.dino, f"of {spec.dino}")
-        how = {"device": "cpu", "precision": "fp32", "threads": 1}
+        how = {"device": "cpu", "precision": "fp32"}
         return Identity(Model("fake", self.fingerprint), judges, None, SIZE, how)
+
+    def reader(self, spec: RunSpec) -> None:
+        """It has no part reader."""
 
     def open(self, spec: RunSpec) -> FakeEngine:
         self.opened += 1
@@ -171,9 +174,6 @@ class FakeEngine:
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return _unit(np.stack([numbers(text, shape=(6,)) for text in texts]) - 0.5)
 
-    def read(self, vectors: NDArray[np.float32]) -> None:
-        """It has no part reader."""
-
 
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
     unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
@@ -185,3 +185,17 @@ def tables(folder: Path) -> dict[str, bytes]:
     patterns = ("**/scores.parquet", "**/embeddings.safetensors", "**/adapter.safetensors", "**/*.png")
     found = [path for pattern in patterns for path in folder.glob(pattern)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+_TIMES = ("seconds", "peak_memory_bytes", "written", "started", "finished", "complete", "git")
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    """Every file below a folder: its bytes; records without their times and peaks of memory."""
+    found: dict[str, Any] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"):
+        content: Any = path.read_bytes()
+        if path.name in ("stage.json", "run.json"):
+            content = {key: value for key, value in json.loads(content).items() if key not in _TIMES}
+        found[str(path.relative_to(folder))] = content
+    return found

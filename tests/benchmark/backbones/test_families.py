@@ -273,7 +273,6 @@ def test_every_method_learns_two_concepts_and_goes_on_where_it_stopped(
         methods=methods.names(),
         images_per_prompt=1,
         sampler=Sampler(steps=2),
-        threads=1,
         device="cpu",
         overrides=quick,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from cat_bench.benchmark.cli import main as cli
 from cat_bench.benchmark.cli.flags import numbers, overrides, words
+from cat_bench.benchmark.cli.follow import Stopped, _stop
 from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.planning.spec import cells, resolve
 
@@ -36,6 +38,10 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["run", "--steps", "0"], "sampler.steps: input should be greater than or equal to 1 (given: 0)"),
         (["run", "--sampler", "euler"], "sampler.name: input should be 'dpm++' or 'ddim'"),
         (["run", "--spec", "none.toml"], "none.toml cannot be read as TOML"),
+        (["run", "--threads", "2"], "threads: CPU threads are no setting any more: every worker computes with one"),
+        (["run", "--workers", "many"], "--workers 'many': give a number, or auto"),
+        (["run", "--workers", "0"], "--workers 0: there must be at least one"),
+        (["run", "--workers-per-gpu", "0"], "--workers-per-gpu 0: there must be at least one"),
         (["run", "--methd", "lora"], "No such option"),
         (["rn"], "No such command 'rn'"),
         (["list", "models"], "'models' is not one of"),
@@ -111,3 +117,17 @@ def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
         took.append(time.monotonic() - began)
     assert min(took) < 0.5
+
+
+def test_a_second_signal_ends_the_process_there_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    codes: list[int] = []
+    monkeypatch.setattr("os._exit", codes.append)
+    try:
+        with pytest.raises(Stopped):
+            _stop(signal.SIGINT, None)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert codes == [143]

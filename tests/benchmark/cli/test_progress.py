@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cat_bench.benchmark.cli.doctor import examine
 from cat_bench.benchmark.cli.follow import _summary
-from cat_bench.benchmark.cli.progress import Display, Estimate
+from cat_bench.benchmark.cli.progress import Display
 from cat_bench.benchmark.planning.events import CellEnded, Learning, Message, Planned, Sampling, StageBegun, StageEnded
 from cat_bench.benchmark.planning.spec import Cell
 from cat_bench.benchmark.system.provenance import peak_memory, reset_peak_memory, versions
@@ -24,34 +24,25 @@ def test_plain_lines_say_what_was_made_and_what_failed() -> None:
     out = io.StringIO()
     with Display(Console(file=out, width=300)) as display:
         display.show(Message("cat: redone [all of it]"))
-        display.show(Planned(Path("runs/x"), 2, 10, 3, 100, 0))
+        display.show(Planned(Path("runs/x"), 2, 10, 3, 100, 0, chains=((1, "cat", 300, 20), (2, "cat", 300, 20))))
         display.show(StageBegun(CELL, 1, 5, "marivi", 1, 2))
         display.show(Learning(1, 100, 0.5))
+        display.show(Learning(100, 100, 0.5))
         display.show(Sampling(8, 8))
         logging.getLogger("cat_bench.somewhere").warning("prompt %r was cut", "a")
         logging.getLogger("cat_bench.somewhere").warning("prompt %r was cut", "b")
         display.show(StageEnded(CELL, 1, "marivi", "made", 75.0))
         display.show(StageEnded(CELL, 2, "tofire", "shared", 0.1))
         display.show(StageEnded(CELL, 3, "kobuli", "ready", 0.0))
-        display.show(CellEnded(CELL, "oom", "CUDA out of memory"))
+        display.show(CellEnded(CELL, "oom", "CUDA out of memory", ("04-x", "05-y")))
     lines = out.getvalue().splitlines()
     assert lines[0] == "cat: redone [all of it]"
     assert lines[1] == "runs/x: 2 cells, 10 stages, 3 of them ready"
     assert lines[2] == "note: prompt 'a' was cut (others like it are not shown)"
     assert lines[3].startswith("cat/order0-seed3/01-marivi: 1 min 15 s, loss 0.5000 · ")
     assert lines[4].startswith("cat/order0-seed3/02-tofire: taken from an equal stage")
-    assert lines[5] == "cat/order0-seed3: oom: CUDA out of memory"
+    assert lines[5] == "cat/order0-seed3: oom: CUDA out of memory; 2 later stages skipped"
     assert len(lines) == 6
-
-
-def test_the_time_left_follows_the_pace_of_steps_and_of_images() -> None:
-    estimate = Estimate(steps=100, images=50)
-    assert estimate.seconds_left is None
-    estimate.step.add(10, 20.0)
-    assert estimate.seconds_left == 90 * 2 + 50 * 1  # an image is guessed at half a step
-    estimate.image.add(10, 40.0)
-    assert estimate.seconds_left == 90 * 2 + 40 * 4
-    assert 0 < estimate.share < 1
 
 
 def test_the_peak_of_memory_is_of_the_work_since_it_was_reset() -> None:

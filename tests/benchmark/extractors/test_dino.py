@@ -229,7 +229,6 @@ def test_a_real_run_is_seen_by_both_models(
         "sampler": {"steps": 1, "batch": 8},
         "overrides": {"lora": {"steps": 1}},
         "precision": "fp32",
-        "threads": 1,
     }
     spec = resolve(
         {"sequence": "smoke2", "methods": ("lora",), "images_per_prompt": 1, "device": "cpu", **quick},

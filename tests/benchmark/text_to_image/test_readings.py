@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +23,7 @@ from cat_bench.tasks.sequence import load_sequence
 VADORO: Any = load_sequence("smoke2").concepts[0]
 
 
-def engine(said: Mapping[str, Sequence[str]] | None) -> Any:
+def reader(said: Mapping[str, Sequence[str]]) -> Any:
     return SimpleNamespace(read=lambda vectors: said)
 
 
@@ -33,7 +35,7 @@ def perfect(pictures: Sequence[Picture]) -> dict[str, list[str]]:
 
 def test_a_perfect_reader_reads_every_reference_whole() -> None:
     vectors = {VADORO.id: np.zeros((12, 3), dtype=np.float32)}
-    found = readings(engine(perfect(VADORO.reference_pictures)), [VADORO], vectors, of_references)[VADORO.id]
+    found = readings(reader(perfect(VADORO.reference_pictures)), [VADORO], vectors, of_references)[VADORO.id]
     assert isinstance(found, Reading) and found.kind == "person"
     assert share_right(found.said, found.identity, 12).tolist() == [1.0] * 12
     assert share_obeyed(found.said, found.asked).tolist() == [1.0] * 12
@@ -48,11 +50,25 @@ def test_prompts_ask_for_each_of_their_images() -> None:
 
 def test_reasons_for_no_reading() -> None:
     vectors = {VADORO.id: np.zeros((12, 3), dtype=np.float32), "ada": np.zeros((12, 3), dtype=np.float32)}
-    found = readings(engine(None), [VADORO, FakeConcept("ada")], vectors, of_prompts(1))
+    found = readings(None, [VADORO, FakeConcept("ada")], vectors, of_prompts(1))
     assert found == {VADORO.id: NO_READER, "ada": NO_PARTS}
-    other = readings(engine({"class": ["person"] * 12}), [VADORO], vectors, of_references)[VADORO.id]
+    other = readings(reader({"class": ["person"] * 12}), [VADORO], vectors, of_references)[VADORO.id]
     assert isinstance(other, str) and "no question 'background'" in other and "another edition" in other
 
 
 def test_both_sides_call_it_not_readable() -> None:
     assert part_reader.NOT_READABLE == reading_rows.NOT_READABLE
+
+
+def test_who_scores_needs_no_pytorch_to_read() -> None:
+    code = """
+import sys
+sys.modules["torch"] = None
+import numpy as np
+from cat_bench.benchmark.planning.spec import resolve
+from cat_bench.benchmark.text_to_image import scoring
+from cat_bench.benchmark.text_to_image.models import TextToImage
+reader = TextToImage().reader(resolve({}))
+print(len(reader.read(np.eye(2, reader.weights["hidden.weight"].shape[1], dtype=np.float32))["class"]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "2\n"

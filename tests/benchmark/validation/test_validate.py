@@ -126,7 +126,7 @@ def found(models: tuple[Path, Path]) -> tuple[Measured, list[tuple[int, int]]]:
     spec = resolve(
         {"methods": ("lora",)},
         QUICK,
-        {"backbone": str(models[0]), "metric": str(models[1]), "images_per_prompt": 1, "device": "cpu", "threads": 1},
+        {"backbone": str(models[0]), "metric": str(models[1]), "images_per_prompt": 1, "device": "cpu"},
         {"overrides": {"lora": SETTINGS}},
     )
     work, steps = validate(spec, QUICK_REPEATS), []
@@ -189,7 +189,7 @@ def test_the_command_writes_a_page_of_the_same_numbers(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     flags = ["--quick", "--backbone", str(models[0]), "--metric", str(models[1]), "--images", "1", "--out", "page.md"]
-    flags += ["--device", "cpu", "--threads", "1", *(f"--set={key}={value}" for key, value in SETTINGS.items())]
+    flags += ["--device", "cpu", *(f"--set={key}={value}" for key, value in SETTINGS.items())]
     assert call(monkeypatch, "validate", *flags) == 0
     assert capsys.readouterr().out.strip().splitlines()[-1].endswith("tests passed: page.md")
     assert json.loads((tmp_path / "page.json").read_bytes()) == json.loads(json.dumps(as_data(Judgement(found[0]))))
