@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cat_bench.benchmark.errors import AdapterError
 from cat_bench.benchmark.learning.adapter_state import AdapterState, check_fit
 from cat_bench.benchmark.learning.host import Host
+from cat_bench.benchmark.learning.lean import LeanLinear
 from cat_bench.benchmark.learning.swap import Swap, folded, module_swap, parameter_swap, swapped
 
 PEFT_NAME = "default"
@@ -61,6 +62,7 @@ class LoraAdapter:
         self.names = tuple(self._base)
         with torch.random.fork_rng(devices=[]):  # peft draws its A from the global stream; reset() draws ours
             config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(self.names))
+            config._register_custom_module({nn.Linear: LeanLinear})
             inject_adapter_in_model(config, network, PEFT_NAME)
         self.A: dict[str, nn.Parameter] = {}
         self.B: dict[str, nn.Parameter] = {}

@@ -29,6 +29,8 @@ class Drawn(Protocol):
         """In order, `size` items each."""
 
 
+LOOKS = {"cpu": 1}  # steps from one look at the losses to the next, by device; 10 on any other
+
 D = TypeVar("D", bound=Drawn)
 Out = TypeVar("Out", bound=Drawn, covariant=True)
 In = TypeVar("In", bound=Drawn, contravariant=True)
@@ -63,20 +65,26 @@ def fit(
 ) -> Iterator[Learning]:
     """Take `config.steps` steps, yielded one by one, their loss before the update. what: named in errors.
 
-    Raises TrainingError for a loss that is not finite.
+    Raises TrainingError for a loss that is not finite. On a GPU, which a look at the loss would wait for, it is read
+    every tenth step: a step's event has the last one read, and the error comes late, but names the right step.
     """
     device = adapter.host.device
     optimiser = _optimiser(adapter, config, economy, device)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")  # small gradients survive fp16
     micro = min(economy.micro_batch or config.batch_size, config.batch_size)
+    every, loss, unread = LOOKS.get(device.type, 10), math.nan, list[Tensor]()
     for step in range(config.steps):
         drawn = source.draw(config.batch_size, step)
-        loss, micro = _backward(drawn, predict, adapter, method, optimiser, scaler, micro)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"{what}: the loss is {loss} at step {step + 1} of {config.steps}; lower lr ({config.lr:g})"
-                + (" or use precision fp32" if precision != "fp32" else "")
-            )
+        total, micro = _backward(drawn, predict, adapter, method, optimiser, scaler, micro)
+        unread.append(total)
+        if step % every == 0 or step + 1 == config.steps:
+            for number, loss in enumerate(torch.stack(unread).tolist(), step + 2 - len(unread)):
+                if not math.isfinite(loss):
+                    raise TrainingError(
+                        f"{what}: the loss is {loss} at step {number} of {config.steps}; lower lr ({config.lr:g})"
+                        + (" or use precision fp32" if precision != "fp32" else "")
+                    )
+            unread.clear()
         scaler.unscale_(optimiser)
         torch.nn.utils.clip_grad_norm_(adapter.parameters(), config.max_grad_norm)
         scaler.step(optimiser)
@@ -92,7 +100,7 @@ def _backward(
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     micro: int,
-) -> tuple[float, int]:
+) -> tuple[Tensor, int]:
     """The method's loss on the batch, its gradient in the parameters, and how many items fitted at once.
 
     In parts of `micro` items, each weighed with its share, so that the sum is the whole batch's mean. Whenever the
@@ -108,7 +116,7 @@ def _backward(
                 with predict.network("on"):  # checkpointed activations are computed again, and by the same weights
                     torch.autograd.backward(scaler.scale(loss * share if share < 1 else loss))
                 total += loss.detach() * share
-            return float(total), micro
+            return total, micro
         except RuntimeError as error:
             if micro == 1 or not should_reduce_batch_size(error):
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -21,14 +22,19 @@ def deterministic(threads: int | None = None) -> Iterator[None]:
     algorithms = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
+    memory: Any = torch.utils.deterministic  # its one setting is hidden from type checkers
+    fill = memory.fill_uninitialized_memory
     before = torch.get_num_threads()
     try:
+        # Nothing here reads memory that it has not written; one operation in ten would be such a filling.
+        memory.fill_uninitialized_memory = False
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
         if threads is not None:
             torch.set_num_threads(threads)
         yield
     finally:
+        memory.fill_uninitialized_memory = fill
         torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark
         torch.set_num_threads(before)

@@ -76,11 +76,14 @@ def input_dtype(precision: Precision, weights: torch.dtype) -> torch.dtype:
 
 
 def training_attention(device: torch.device, precision: Precision, places: int) -> AbstractContextManager[None]:
-    """The attention kernel to train with, where PyTorch's own choice is a bad one; `places` is the latent's h · w.
+    """The attention kernel to train with, where PyTorch's own choice is a bad one; see `plain_attention`."""
+    return sdpa_kernel(SDPBackend.MATH) if plain_attention(device, precision, places) else nullcontext()
+
+
+def plain_attention(device: torch.device, precision: Precision, places: int) -> bool:
+    """Whether to train with attention by plain matrix products; `places` is the latent's h · w.
 
     On the CPU the fused kernel's backward in bf16 takes six times as long as in fp32 and eats up what bf16 gains
     elsewhere; plain matrix products do not. They hold all scores at once, so large images are left to the fused one.
     """
-    if device.type == "cpu" and precision == "bf16" and places <= 1024:
-        return sdpa_kernel(SDPBackend.MATH)
-    return nullcontext()
+    return device.type == "cpu" and precision == "bf16" and places <= 1024

@@ -74,9 +74,11 @@ class Batches:
             self.queue += torch.randperm(len(self.prompts), generator=self.picks).tolist()
         chosen, self.queue = self.queue[:size], self.queue[size:]
         schedule, device = self.backbone.schedule, self.backbone.device
-        noise = torch.randn(size, *self.latents.shape[1:], generator=self.noise).to(device)  # (n, c, h, w)
-        times = schedule.times(size, self.noise).to(device)  # (n,)
-        clean = self.latents[chosen]  # (n, c, h, w)
+        noise = torch.randn(size, *self.latents.shape[1:], generator=self.noise)  # (n, c, h, w)
+        times = schedule.times(size, self.noise)  # (n,)
+        # Not waited for: a GPU is still at the step before.
+        noise, times, rows = (t.to(device, non_blocking=True) for t in (noise, times, torch.tensor(chosen)))
+        clean = self.latents[rows]  # (n, c, h, w)
         prompts = tuple(self.prompts[i] for i in chosen)
         without = tuple(self.without[i] for i in chosen)
         batch = Batch(schedule.target(clean, noise, times), prompts, without, step)

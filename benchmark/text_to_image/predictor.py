@@ -10,12 +10,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from cat_bench.benchmark.backbones.attention import lean_attention, plain_products
 from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.backbones.conditioning import Conditioning
 from cat_bench.benchmark.errors import TrainingError
 from cat_bench.benchmark.learning.lora import LoraAdapter, Mode
 from cat_bench.benchmark.learning.swap import Swap, cast_swaps, swapped
-from cat_bench.benchmark.system.device import Precision, autocast, compute_dtype, input_dtype, training_attention
+from cat_bench.benchmark.system.device import Precision, autocast, compute_dtype, input_dtype, plain_attention
 from cat_bench.benchmark.text_to_image.batches import Drawn
 from cat_bench.methods.base import Query
 
@@ -37,7 +38,9 @@ class Predictor:
         self.backbone, self.adapter, self.precision = backbone, adapter, precision
         self.tokens = dict(tokens) if adapter.token is None else {**tokens, trigger: adapter.token}
         self.dtype = input_dtype(precision, backbone.unet.dtype)
-        self.casts: list[Swap] = cast_swaps(backbone.unet, compute_dtype(precision))
+        self.static: list[Swap] = cast_swaps(backbone.unet, compute_dtype(precision))
+        plain = plain_attention(backbone.device, precision, math.prod(backbone.latent_shape[1:]))
+        self.static += lean_attention(backbone.unet, plain_products) if plain else lean_attention(backbone.unet)
 
     def __call__(self, queries: Mapping[str, Query], drawn: Drawn) -> dict[str, Tensor]:
         groups: defaultdict[Mode, list[str]] = defaultdict(list)
@@ -64,12 +67,14 @@ class Predictor:
     def _forward(self, mode: Mode, noisy: Tensor, times: Tensor, conditioning: Conditioning) -> Tensor:
         with self.network(mode), autocast(self.backbone.device, self.precision):
             arguments = conditioning.arguments(self.dtype)
+            if not conditioning.context.requires_grad:  # cast here for all layers, as autocast would in each of them
+                context = conditioning.context.to(compute_dtype(self.precision) or self.dtype)
+                arguments["encoder_hidden_states"] = context
             predicted: Tensor = self.backbone.unet(noisy.to(self.dtype), times, **arguments, return_dict=False)[0]
         return predicted.float()
 
     @contextmanager
     def network(self, mode: Mode) -> Iterator[None]:
         """While it lasts the UNet is the one of that mode, its static weights cast, with the kernels to train with."""
-        kernel = training_attention(self.backbone.device, self.precision, math.prod(self.backbone.latent_shape[1:]))
-        with swapped(self.casts), self.adapter.use(mode, compute_dtype(self.precision)), kernel:
+        with swapped(self.static), self.adapter.use(mode, compute_dtype(self.precision)):
             yield

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from cat_bench.benchmark.backbones.attention import lean_attention, remembered_contexts
 from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.backbones.conditioning import Conditioning
 from cat_bench.benchmark.errors import AdapterError, SamplingError
@@ -80,7 +81,8 @@ def sample(
         with torch.no_grad(), swapped(network), autocast(backbone.device, precision):
             conditioning = _conditioning(backbone, prompts[part], sampler.guidance, tokens)
             noise = initial_noise(backbone, seeds[part])
-            images = _draw(backbone, solver, sampler, noise, conditioning, precision, capacity)
+            with swapped(remembered_contexts(backbone.unet)):
+                images = _draw(backbone, solver, sampler, noise, conditioning, precision, capacity)
         yield part.start, images
 
 
@@ -163,6 +165,7 @@ def _static_weights(backbone: Backbone, deltas: Mapping[str, Tensor], precision:
         *cast_swaps(unet, dtype),
         *cast_swaps(backbone.vae, compute_dtype(_decoding(precision))),
         *bare_swaps(unet),
+        *lean_attention(unet),
     ]
     for name, delta in deltas.items():
         try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -256,16 +257,21 @@ def test_steps_are_numbered_and_the_loss_falls(tiny: Backbone, toy_concepts: Any
     adapter.close()
 
 
-def test_a_loss_that_is_not_finite_is_one_clear_line(tiny: Backbone, toy_concepts: Any) -> None:
+@pytest.mark.parametrize("every", [1, 10])
+def test_a_loss_that_is_not_finite_is_one_clear_line(
+    tiny: Backbone, toy_concepts: Any, every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cat_bench.benchmark.learning.trainer.LOOKS", {"cpu": every})
+
     class Broken(Method):
         def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Any) -> Tensor:
             return mse(predicted["learn"], batch.target) * (float("nan") if batch.step == 1 else 1.0)
 
     adapter = make(tiny, QUICK)
     steps = train(tiny, adapter, Broken(QUICK), toy_concepts[0], seed=5)
-    next(steps)
+    assert math.isfinite(next(steps).loss)
     with pytest.raises(TrainingError, match=r"^first: the loss is nan at step 2 of 3; lower lr \(0.01\)$"):
-        next(steps)
+        list(steps)
     adapter.close()
 
 
