@@ -142,6 +142,8 @@ class Method:
     source: ClassVar[str] = ""
     uses_noun: ClassVar[bool] = True  # False: prompts name the concept by its trigger alone, without the class noun
     learns_token: ClassVar[bool] = False
+    # False: `adapter.factors` are never looked at one by one, and become one dense sum once they outweigh it.
+    keeps_factors: ClassVar[bool] = True
     # Differences from Config's defaults: "paper", and one under the id of each backbone that has settings of its own.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 

@@ -23,6 +23,7 @@ class CLoRA(Method):
     source = "Smith et al. 2024 (TMLR), arXiv 2304.06027"
     uses_noun = False
     learns_token = True
+    keeps_factors = False
     # The paper's λ, rank, learning rate and steps are not known here and it has no released code: "paper" is only the
     # choice of layers, which is the default already. λ = 1e6 at rank 16 is what another code base uses.
     presets = {

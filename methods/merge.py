@@ -10,6 +10,7 @@ class Merge(Method):
     """Sequential merging: each adapter is folded into the weights, and the next concept starts a fresh one (B = 0)."""
 
     title = "Merge"
+    keeps_factors = False
     source = "Staniszewski et al. 2024, arXiv 2410.04891"
     presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
 

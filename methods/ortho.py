@@ -27,6 +27,7 @@ class Ortho(Merge):
     """
 
     title = "Merge, orthogonal init"
+    keeps_factors = True
     presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
 
     class Config(Method.Config):

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from cat_bench.benchmark.errors import AdapterError
 from cat_bench.benchmark.learning.adapter_state import AdapterState, check_fit
-from cat_bench.benchmark.learning.host import Host
+from cat_bench.benchmark.learning.host import Host, linear_layers
 from cat_bench.benchmark.learning.lean import LeanLinear
+from cat_bench.benchmark.learning.past import Past
 from cat_bench.benchmark.learning.swap import Swap, folded, module_swap, parameter_swap, swapped
 
 PEFT_NAME = "default"
@@ -46,19 +47,16 @@ class LoraAdapter:
         self.rank = rank
         self.scaling = (rank if alpha is None else alpha) / rank
         self.generator = generator
-        self.factors: list[dict[str, tuple[Tensor, Tensor]]] = []
-        self.dense: dict[str, Tensor] = {}
-        self.token: nn.Parameter | None = None
-        if learns_token:
-            self.token = nn.Parameter(torch.zeros(1, host.token_width, device=host.device))
-        self._sums: dict[str, Tensor] = {}  # the past's, computed on demand
-        self.entry: dict[str, Tensor] | None = None  # past + delta as this stage was entered
+        self._past = Past()
+        fresh = torch.zeros(1, host.token_width, device=host.device)
+        self.token = nn.Parameter(fresh) if learns_token else None
+        self._entry: tuple[Past, dict[str, tuple[Tensor, Tensor]]] | None = None  # as this stage was entered
         self._swaps: dict[tuple[Mode, torch.dtype | None], list[Swap]] = {}
 
         network = host.network
         if any(isinstance(module, LoraLayer) for module in network.modules()):
             raise AdapterError(f"backbone {host.id} already carries an adapter; close() it first")
-        self._base = _find(network, targets)
+        self._base = linear_layers(network, targets)
         self.names = tuple(self._base)
         with torch.random.fork_rng(devices=[]):  # peft draws its A from the global stream; reset() draws ours
             config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(self.names))
@@ -75,17 +73,19 @@ class LoraAdapter:
                 mine[name] = factor.get_parameter("weight")
         self.reset()
 
+    @property
+    def factors(self) -> list[dict[str, tuple[Tensor, Tensor]]]:
+        """The folded adapters, oldest first."""
+        return self._past.factors
+
+    @property
+    def dense(self) -> dict[str, Tensor]:
+        """The part of the past that is not low-rank."""
+        return self._past.dense
+
     def past(self, name: str) -> Tensor:
-        """ΔW (out, in) in fp32 carried in from earlier concepts: the dense part + Σ B_i A_i. Frozen; do not write."""
-        if name not in self._sums:
-            total = torch.zeros_like(self._base[name].weight, dtype=torch.float32)
-            if name in self.dense:
-                total += self.dense[name]
-            for factor in self.factors:
-                A, B = factor[name]
-                total += B @ A
-            self._sums[name] = total
-        return self._sums[name]
+        """ΔW (out, in) in fp32 carried in from earlier concepts: dense + Σ B_i A_i. Frozen; do not write."""
+        return self._past.of(name, self._base[name].weight)
 
     def delta(self, name: str) -> Tensor:
         """What trains now, scaling · B A (out, in), differentiable."""
@@ -125,7 +125,7 @@ class LoraAdapter:
     def fold(self) -> None:
         """The trainable adapter joins the past as it is, and a fresh one takes its place."""
         current = {name: (self.A[name].detach().clone(), self.scaling * self.B[name].detach()) for name in self.names}
-        self.set_past([*self.factors, current], self.dense)
+        self._set_past(Past([*self.factors, current], self.dense))
         self.reset()
 
     @torch.no_grad()
@@ -136,20 +136,33 @@ class LoraAdapter:
         for name, base in self._base.items():
             if dense[name].shape != base.weight.shape:
                 raise AdapterError(f"ΔW of {name} must be {tuple(base.weight.shape)}, not {tuple(dense[name].shape)}")
-        device = self.host.device
-        self.set_past([], {name: dense[name].detach().to(device, torch.float32, copy=True) for name in self.names})
+        own = {name: dense[name].detach().to(self.host.device, torch.float32, copy=True) for name in self.names}
+        self._set_past(Past(dense=own))
         self.reset()
 
-    def set_past(self, factors: list[dict[str, tuple[Tensor, Tensor]]], dense: dict[str, Tensor]) -> None:
-        """The past is these factors and this dense part, and everything computed from the former one is forgotten."""
-        self.factors, self.dense = factors, dense
-        self._sums, self._swaps = {}, {}
+    def _set_past(self, past: Past) -> None:
+        """Everything computed from the former one is forgotten."""
+        self._past, self._swaps = past, {}
 
-    def enter(self, generator: torch.Generator) -> None:
-        """Begin a stage: take its `init` stream, and remember the state now as "previous"."""
+    @torch.no_grad()
+    def enter(self, generator: torch.Generator, keeps_factors: bool = True) -> None:
+        """Begin a stage: take its `init` stream, and remember the state now as "previous".
+
+        keeps_factors False: the factors become one dense sum once they outweigh it.
+        """
         self.generator = generator
-        self.entry = self.deltas()
-        self._swaps = {}
+        weights = {name: layer.weight for name, layer in self._base.items()}
+        self._set_past(self._past if keeps_factors else self._past.compact(weights))
+        trained = {name: (self.A[name].detach().clone(), self.B[name].detach().clone()) for name in self.names}
+        self._entry = self._past, trained
+
+    @torch.no_grad()
+    def entered(self) -> dict[str, Tensor]:
+        """What `deltas` was when this stage was entered, computed anew. Raises AdapterError before the first."""
+        if self._entry is None:
+            raise AdapterError('"previous" was asked for before a stage was entered')
+        past, trained = self._entry
+        return {n: past.of(n, self._base[n].weight) + self.scaling * (B @ A) for n, (A, B) in trained.items()}
 
     @contextmanager
     def use(self, mode: Mode, dtype: torch.dtype | None = None) -> Iterator[None]:
@@ -165,12 +178,10 @@ class LoraAdapter:
 
     def _make_swaps(self, mode: Mode, dtype: torch.dtype | None) -> list[Swap]:
         change: Mapping[str, Tensor] = {}
-        if mode == "on" and (self.factors or self.dense):
+        if mode == "on" and self._past:
             change = {name: self.past(name) for name in self.names}
         elif mode == "previous":
-            if self.entry is None:
-                raise AdapterError('"previous" was asked for before a stage was entered')
-            change = self.entry
+            change = self.entered()
         swaps = [
             parameter_swap(self._base[name], "weight", folded(self._base[name], change[name], dtype)) for name in change
         ]
@@ -205,17 +216,5 @@ class LoraAdapter:
             self.B[name].copy_(held.B[name])
         if self.token is not None and held.token is not None:
             self.token.copy_(held.token)
-        self.set_past([dict(factor) for factor in held.factors], dict(held.dense))
+        self._set_past(Past([dict(factor) for factor in held.factors], dict(held.dense)))
         return dict(held.extra)
-
-
-def _find(network: nn.Module, targets: tuple[str, ...]) -> dict[str, nn.Linear]:
-    """The linear layers whose names end in one of the targets, in module order."""
-    linear = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
-    for target in targets:
-        if not any(f".{name}".endswith(f".{target}") for name in linear):
-            raise AdapterError(f"target {target!r} is the ending of no linear layer's name in the UNet")
-    found = {n: layer for n, layer in linear.items() if any(f".{n}".endswith(f".{target}") for target in targets)}
-    if not found:
-        raise AdapterError("an adapter needs at least one target layer")
-    return found

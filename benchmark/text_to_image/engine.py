@@ -94,7 +94,7 @@ class TorchEngine:
             )
             state = adapter.state_dict(extra=method.state())
             write_bytes(target, save(state))
-            deltas, before = adapter.deltas(), adapter.entry or {}
+            deltas, before = adapter.deltas(), adapter.entered()
             return {
                 "trainable_parameters": sum(parameter.numel() for parameter in adapter.parameters()),
                 "bytes_carried": carried_bytes(state),

@@ -40,7 +40,7 @@ def train(
     trigger, and for a loss that is not finite.
     """
     # Not the stream that an adapter's maker draws from: a fold at the stage's end would then draw the same A again.
-    adapter.enter(generator(seed, "init", concept.id, "stage"))
+    adapter.enter(generator(seed, "init", concept.id, "stage"), method.keeps_factors)
     method.earlier = tuple(earlier)
     method.begin(concept, adapter)
     batches = Batches(backbone, concept, "trigger" if method.uses_noun else "token", seed)

@@ -116,6 +116,30 @@ def test_folding_changes_nothing_that_is_sampled(tiny: Backbone, adapter: LoraAd
         torch.testing.assert_close(delta, deltas[name])
 
 
+def test_a_past_that_outweighs_its_sum_becomes_the_sum_and_stays_as_large(tiny: Backbone) -> None:
+    """Fifty concepts: the weights are those of factors kept one by one, bit for bit; what is carried stops growing."""
+    adapters, sizes, pasts = [], [], []
+    for keeps in (True, False):
+        adapter = make(tiny, rank=8, alpha=4.0)
+        for stage in range(50):
+            adapter.enter(generator(0, "init", str(stage)), keeps_factors=keeps)
+            entered = adapter.deltas()
+            learn(adapter, stage)
+            assert all(torch.equal(delta, entered[name]) for name, delta in adapter.entered().items())
+            adapter.fold()
+            assert all(torch.equal(delta, entered[name]) for name, delta in adapter.entered().items())
+            sizes.append(sum(tensor.numel() for tensor in adapter.state_dict().values()))
+        pasts.append({name: adapter.past(name) for name in adapter.names})
+        adapters.append(adapter)
+        adapter.close()
+    for name, past in pasts[0].items():
+        assert torch.equal(past, pasts[1][name])
+    assert len(adapters[0].factors) == 50 and len(adapters[1].factors) == 1 and adapters[1].dense
+    kept, compact = sizes[:50], sizes[50:]
+    assert compact[:2] == kept[:2]  # thin still
+    assert compact[9] == compact[49] < kept[9] < kept[49]
+
+
 def test_replacing_makes_the_past_exactly_what_is_given(adapter: LoraAdapter) -> None:
     learn(adapter, 1)
     adapter.fold()
