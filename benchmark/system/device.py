@@ -76,14 +76,18 @@ def input_dtype(precision: Precision, weights: torch.dtype) -> torch.dtype:
 
 
 def training_attention(device: torch.device, precision: Precision, places: int) -> AbstractContextManager[None]:
-    """The attention kernel to train with, where PyTorch's own choice is a bad one; see `plain_attention`."""
-    return sdpa_kernel(SDPBackend.MATH) if plain_attention(device, precision, places) else nullcontext()
+    """The attention kernel to train with, where PyTorch's own choice is a bad one; `places` is the latent's h · w.
+
+    Plain matrix products hold all scores at once, so large images are left to the fused kernel.
+    """
+    plain = attention_in_full(device, precision) and places <= 1024
+    return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
 
 
-def plain_attention(device: torch.device, precision: Precision, places: int) -> bool:
-    """Whether to train with attention by plain matrix products; `places` is the latent's h · w.
+def attention_in_full(device: torch.device, precision: Precision) -> bool:
+    """Whether to train with attention in fp32.
 
     On the CPU the fused kernel's backward in bf16 takes six times as long as in fp32 and eats up what bf16 gains
-    elsewhere; plain matrix products do not. They hold all scores at once, so large images are left to the fused one.
+    elsewhere.
     """
-    return device.type == "cpu" and precision == "bf16" and places <= 1024
+    return device.type == "cpu" and precision == "bf16"

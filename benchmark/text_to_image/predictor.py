@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,13 +9,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from cat_bench.benchmark.backbones.attention import lean_attention, plain_products
+from cat_bench.benchmark.backbones.attention import in_full, lean_attention
 from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.backbones.conditioning import Conditioning
 from cat_bench.benchmark.errors import TrainingError
 from cat_bench.benchmark.learning.lora import LoraAdapter, Mode
 from cat_bench.benchmark.learning.swap import Swap, cast_swaps, swapped
-from cat_bench.benchmark.system.device import Precision, autocast, compute_dtype, input_dtype, plain_attention
+from cat_bench.benchmark.system.device import Precision, attention_in_full, autocast, compute_dtype, input_dtype
 from cat_bench.benchmark.text_to_image.batches import Drawn
 from cat_bench.methods.base import Query
 
@@ -39,8 +38,8 @@ class Predictor:
         self.tokens = dict(tokens) if adapter.token is None else {**tokens, trigger: adapter.token}
         self.dtype = input_dtype(precision, backbone.unet.dtype)
         self.static: list[Swap] = cast_swaps(backbone.unet, compute_dtype(precision))
-        plain = plain_attention(backbone.device, precision, math.prod(backbone.latent_shape[1:]))
-        self.static += lean_attention(backbone.unet, plain_products) if plain else lean_attention(backbone.unet)
+        full = attention_in_full(backbone.device, precision)
+        self.static += lean_attention(backbone.unet, in_full) if full else lean_attention(backbone.unet)
 
     def __call__(self, queries: Mapping[str, Query], drawn: Drawn) -> dict[str, Tensor]:
         groups: defaultdict[Mode, list[str]] = defaultdict(list)

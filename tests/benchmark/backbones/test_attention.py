@@ -13,8 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from cat_bench.benchmark.backbones.attention import (
     Exchange,
     LeanAttention,
+    in_full,
     lean_attention,
-    plain_products,
     remembered_contexts,
 )
 from cat_bench.benchmark.backbones.backbone import Backbone
@@ -43,11 +43,26 @@ def test_every_layer_answers_as_with_the_stock_processor(tiny: Backbone, half: b
     assert not any(isinstance(module.processor, LeanAttention) for module in _attention(tiny))
 
 
-def test_plain_products_are_pytorchs_math_kernel_in_half_precision(tiny: Backbone) -> None:
-    mine = asked(tiny, lean_attention(tiny.unet, plain_products), half=True)
+def test_few_scores_are_those_of_pytorchs_math_kernel_in_half_precision(tiny: Backbone) -> None:
+    mine = asked(tiny, lean_attention(tiny.unet, in_full), half=True)
     with sdpa_kernel(SDPBackend.MATH):
         theirs = asked(tiny, [], half=True)
     assert all(torch.equal(one, other) for one, other in zip(mine, theirs, strict=True))
+
+
+def test_many_scores_are_computed_in_fp32_too() -> None:
+    stream = torch.Generator().manual_seed(0)
+    given = [torch.randn(2, 3, 160, 8, generator=stream).bfloat16().requires_grad_() for _ in range(3)]
+    exact = [tensor.detach().double().requires_grad_() for tensor in given]
+    with torch.autocast("cpu", torch.bfloat16):
+        mine = in_full(*given)
+    theirs = torch.nn.functional.scaled_dot_product_attention(*exact)
+    assert mine.dtype == torch.bfloat16
+    torch.testing.assert_close(mine.double(), theirs, atol=1e-4, rtol=2**-8)  # what bf16 itself rounds away
+    for answer in (mine, theirs):
+        torch.autograd.backward(answer, torch.ones_like(answer))
+    for tensor, other in zip(given, exact, strict=True):
+        torch.testing.assert_close(tensor.grad, other.grad, atol=1e-3, rtol=1e-2, check_dtype=False)
 
 
 def test_a_layer_that_does_more_keeps_its_processor(tiny: Backbone) -> None:
