@@ -130,8 +130,14 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def bench(session: nox.Session) -> None:
-    """The main job with its defaults, then once more: how long, how much memory. Arguments after -- are `run`'s."""
+    """The main job with its defaults, then once more: how long, how much memory. Arguments after -- are `run`'s.
+
+    `-- --profile`: instead, where the time of a step and of an image goes; further arguments are the profile's.
+    """
     prepare(session)
+    if "--profile" in session.posargs:
+        further = [argument for argument in session.posargs if argument != "--profile"]
+        return heavy(session, "python", "-m", "cat_bench.benchmark.studies.profile", *further)
     job = session.posargs or ["--sequence", "faces5"]
     with session.chdir(session.create_tmp()):
         for _ in range(2):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cat_bench.benchmark.backbones.backbone import Backbone
+from cat_bench.benchmark.studies import profile
 from cat_bench.benchmark.studies import speed as measure
 from cat_bench.benchmark.studies.true_size import true_size
 
@@ -37,3 +38,13 @@ def test_a_measurement_has_every_line_and_leaves_the_backbone_as_it_was(
 def test_the_peak_is_the_one_given_or_unknown() -> None:
     assert measure.peak_of(torch.device("cpu"), None) is None
     assert measure.peak_of(torch.device("cpu"), 2.5) == 2.5e12
+
+
+def test_a_profile_has_every_share_and_leaves_the_backbone_as_it_was(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile, "IMAGES", 2)
+    monkeypatch.setattr(tiny, "id", "avatars64.v2")
+    for found in (profile.training(tiny, "cat", "bf16", 1), profile.sampling(tiny, "bf16", 1)):
+        assert sum(found.shares.values()) == pytest.approx(1) and found.shares["attention"] > 0
+        assert found.seconds > 0 and found.floor > 0 and found.flops > 0 and found.operations > 1000
