@@ -42,6 +42,11 @@ class Concept(Protocol):
         """sha256 over everything that decides what is learned and what it is judged by."""
         ...
 
+    @property
+    def learning_fingerprint(self) -> str:
+        """sha256 over what is learned from alone: another prompt or reference leaves what was learned as it is."""
+        ...
+
     def train_images(self, size: int) -> list[Image]:
         """What is learned from: RGB, size × size pixels."""
         ...

@@ -39,7 +39,7 @@ def own_folder(out: Path, record: str, facts: dict[str, Any]) -> Iterator[Path]:
         try:
             yield beside
             write_json(beside / record, {**facts, "files": _files(beside)})
-            sync_all([path for path in beside.rglob("*") if path.is_file()])
+            sync_all([path for path in beside.rglob("*") if path.is_file() and path.suffix != ".png"])  # quickly drawn
             check_free(out, record)
             if out.exists():
                 shutil.rmtree(former, ignore_errors=True)

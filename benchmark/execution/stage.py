@@ -14,6 +14,7 @@ from cat_bench.benchmark.planning.engine import Reader
 from cat_bench.benchmark.planning.keys import ADAPTER, EMBEDDINGS, IMAGES, SCORES
 from cat_bench.benchmark.planning.plan import CellPlan, Plan, StagePlan
 from cat_bench.benchmark.store.files import write_bytes
+from cat_bench.benchmark.store.images import LOOSE, loose, pack
 from cat_bench.benchmark.store.library import Library
 from cat_bench.benchmark.store.stage import Workplace, whole, workplace
 from cat_bench.benchmark.system import provenance
@@ -68,10 +69,14 @@ class Making:
         )
 
     def keep(self, made: Files) -> None:
-        """Put files that a worker made in the stage's folder."""
+        """Put files that a worker made in the stage's folder; once it is embedded, all its images are there."""
+        if EMBEDDINGS in made.files:
+            pack(self.place.folder, self.stage.items)
         for name, content in made.files.items():
+            if picture := name.startswith(f"{LOOSE}/"):
+                (self.place.folder / IMAGES).unlink(missing_ok=True)  # it was damaged, or it would not be made again
             (self.place.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(self.place.folder / name, content, durable=name == ADAPTER)
+            write_bytes(self.place.folder / name, content, durable=not picture)
         self.place.note(**made.facts)
 
     def finish(self) -> events.Origin:
@@ -98,7 +103,7 @@ class Making:
         return self.place.has(ADAPTER) and "train_seconds" in self.place.notes
 
     def _there(self) -> Iterator[tuple[str, bytes]]:
-        for name in (ADAPTER, *(item.path for item in self.stage.items)):
+        for name in (ADAPTER, IMAGES, *map(loose, self.stage.items)):
             if (self.place.folder / name).is_file():
                 yield name, (self.place.folder / name).read_bytes()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,9 +42,9 @@ class Item:
 
     @property
     def path(self) -> str:
-        """Where the image lies in a stage's folder."""
+        """What the image is called among a stage's: as a file below a folder of images."""
         folder = "/".join(re.sub(r"[^\w .-]", "_", part) for part in self.group.split("/", 1))
-        return f"{keys.IMAGES}/{folder.removeprefix('concept/')}/{self.prompt:02d}-{self.image}.png"
+        return f"{folder.removeprefix('concept/')}/{self.prompt:02d}-{self.image}.png"
 
 
 def reference_texts(concept: Concept) -> list[str]:
@@ -52,18 +52,51 @@ def reference_texts(concept: Concept) -> list[str]:
     return [concept.fill(template, "noun") for template in concept.prompts]
 
 
-def stage_items(spec: RunSpec, sequence: TaskSequence, concepts: Sequence[Concept], form: str) -> Iterator[Item]:
-    """What a stage draws of the concepts it has learned (form: how they are named), and of what it should keep."""
-    for concept in concepts:
-        for prompt, template in enumerate(concept.prompts):
-            for image in range(spec.images_per_prompt):
-                # The template, not the filled prompt: methods that name a concept differently get the same noise.
-                seed = stream(NOISE_ROOT, "eval", concept.id, template, image)
-                yield Item(f"concept/{concept.id}", prompt, image, concept.fill(template, form), seed)
-    yield from _preservation(spec, sequence, "preservation")
-    for noun, text in class_prompts(sequence).items():
-        for image in range(spec.diversity_images):
-            yield Item(f"diversity/{noun}", 0, image, text, stream(NOISE_ROOT, "eval", "diversity", text, image))
+@dataclass(frozen=True)
+class Drawn:
+    """Items in order, and a digest of each one's path, prompt and noise seed."""
+
+    items: tuple[Item, ...]
+    digest: str
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> Drawn:
+        """These items."""
+        found = tuple(items)
+        return cls(found, keys.digest(*((item.path, item.text, item.seed) for item in found)))
+
+    @classmethod
+    def joined(cls, parts: Iterable[Drawn]) -> Drawn:
+        """The parts one after another."""
+        found = tuple(parts)
+        return cls(tuple(item for part in found for item in part.items), keys.digest(*(part.digest for part in found)))
+
+
+class Drawings:
+    """What the stages of a run draw. Each item is made once: of 200 cells with 50 concepts there would be millions."""
+
+    def __init__(self, spec: RunSpec, sequence: TaskSequence) -> None:
+        self.spec, self.sequence = spec, sequence
+        self._concepts: dict[tuple[str, str], Drawn] = {}
+        self._stages: dict[tuple[str, ...], Drawn] = {}
+        self._kept = Drawn.of((*_preservation(spec, sequence, "preservation"), *_diversity(spec, sequence)))
+
+    def of_stage(self, concepts: Sequence[Concept], form: str) -> Drawn:
+        """What is drawn of the concepts learned (form: how they are named), and of what should be kept."""
+        name = (form, *(concept.id for concept in concepts))
+        if name not in self._stages:
+            self._stages[name] = Drawn.joined((*(self._of_concept(concept, form) for concept in concepts), self._kept))
+        return self._stages[name]
+
+    def of_base(self) -> Drawn:
+        """What the untouched backbone draws: all that any stage does, and once more from other noise."""
+        again = Drawn.of(_preservation(self.spec, self.sequence, "other_noise", "other noise"))
+        return Drawn.joined((self.of_stage(self.sequence.concepts, "trigger"), again))
+
+    def _of_concept(self, concept: Concept, form: str) -> Drawn:
+        if (concept.id, form) not in self._concepts:
+            self._concepts[concept.id, form] = Drawn.of(_concept(self.spec, concept, form))
+        return self._concepts[concept.id, form]
 
 
 def class_prompts(sequence: TaskSequence) -> dict[str, str]:
@@ -71,9 +104,18 @@ def class_prompts(sequence: TaskSequence) -> dict[str, str]:
     return {concept.noun: concept.fill("a {}", "noun") for concept in sequence.concepts}
 
 
-def other_noise_items(spec: RunSpec, sequence: TaskSequence) -> Iterator[Item]:
-    """The preservation prompts once more, from noise that no method's images are drawn from."""
-    yield from _preservation(spec, sequence, "other_noise", "other noise")
+def _concept(spec: RunSpec, concept: Concept, form: str) -> Iterator[Item]:
+    for prompt, template in enumerate(concept.prompts):
+        for image in range(spec.images_per_prompt):
+            # The template, not the filled prompt: methods that name a concept differently get the same noise.
+            seed = stream(NOISE_ROOT, "eval", concept.id, template, image)
+            yield Item(f"concept/{concept.id}", prompt, image, concept.fill(template, form), seed)
+
+
+def _diversity(spec: RunSpec, sequence: TaskSequence) -> Iterator[Item]:
+    for noun, text in class_prompts(sequence).items():
+        for image in range(spec.diversity_images):
+            yield Item(f"diversity/{noun}", 0, image, text, stream(NOISE_ROOT, "eval", "diversity", text, image))
 
 
 def _preservation(spec: RunSpec, sequence: TaskSequence, kind: str, *axes: str) -> Iterator[Item]:

@@ -1,6 +1,6 @@
 """The hash chain: what a stage's key is made of. Equal keys mean equal content, whatever run asked for it.
 
-    learning    key(0) = H(backbone);  key(t) = H(key(t-1), concept, method, config, seed, precision, machine)
+    learning    key(0) = H(backbone);  key(t) = H(key(t-1), what is learned from, method, config, seed, machine)
     images      H(key(t), sampler, every prompt and the seed of its noise)
     embeddings  H(images, the models that judge)
     scores      H(embeddings, the references and texts of the whole sequence, the base's embeddings, the protocol, the
@@ -30,7 +30,7 @@ SCORING_VERSION = "4"
 ADAPTER = "adapter.safetensors"
 EMBEDDINGS = "embeddings.safetensors"
 SCORES = "scores.parquet"
-IMAGES = "images"
+IMAGES = "images.parquet"
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,19 @@ def learning_key(
     seed: int,
     how: Mapping[str, Any],
 ) -> str:
-    """Key of a stage's adapter. concept: its fingerprint; code: `code_digest` of the method; how: precision, device."""
+    """Key of a stage's adapter.
+
+    concept: its learning fingerprint; code: `code_digest` of the method; how: precision, device.
+    """
     return digest("learn", LEARNING_VERSION, previous, concept, method, version, code, dict(config), seed, dict(how))
 
 
-def images_key(
-    learning: str, sampler: Mapping[str, Any], items: list[tuple[str, str, int]], how: Mapping[str, Any]
-) -> str:
-    """Key of a stage's images. items: each image's path, prompt and noise seed, in order (batches follow the order)."""
-    return digest("images", SAMPLING_VERSION, learning, dict(sampler), items, dict(how))
+def images_key(learning: str, sampler: Mapping[str, Any], items: str, how: Mapping[str, Any]) -> str:
+    """Key of a stage's images. items: digest of each image's path, prompt and noise seed, in order (batches follow it).
+
+    The file's name is part of it: stages of the time when each image had a file of its own are made again.
+    """
+    return digest(IMAGES, SAMPLING_VERSION, learning, dict(sampler), items, dict(how))
 
 
 def embeddings_key(images: str, judges: Sequence[str]) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.planning import keys
-from cat_bench.benchmark.planning.items import Item, other_noise_items, reference_texts, stage_items
+from cat_bench.benchmark.planning.items import Drawings, Drawn, Item, reference_texts
 from cat_bench.benchmark.planning.keys import Keys
 from cat_bench.benchmark.planning.method_code import code_digest
 from cat_bench.benchmark.planning.seeds import stream
@@ -96,12 +96,12 @@ def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, identity: Ide
     fingerprints = [[concept.id, concept.fingerprint] for concept in sequence.concepts]
     texts = {concept.id: reference_texts(concept) for concept in sequence.concepts}
     clip, *others = identity.judge_fingerprints
-    references_key = keys.digest("references 3", clip, identity.resolution, fingerprints, texts, *others)
+    references_key = keys.digest("references 4", clip, identity.resolution, fingerprints, texts, *others)
     protocol = keys.digest(
         *(identity.backbone.fingerprint, references_key, spec.sampler.model_dump(), dict(identity.how)),
         *(sequence.id, sequence.fingerprint, spec.images_per_prompt, spec.preservation_images, spec.diversity_images),
     )
-    layout = _Layout(spec, sequence, identity, references_key, protocol)
+    layout = _Layout(spec, sequence, identity, references_key, protocol, Drawings(spec, sequence))
     base = layout.base(folder / BASE)
     plans = tuple(layout.cell(cell, folder / cell.path, base) for cell in cells(spec))
     return Plan(spec, folder, sequence, identity, protocol, references_key, base, plans)
@@ -116,13 +116,14 @@ class _Layout:
     identity: Identity
     references_key: str
     protocol: str
+    drawings: Drawings
 
     def base(self, place: Path) -> StagePlan:
         """Stage 0, the untouched backbone."""
-        items = (*self._items(self.sequence.concepts, "trigger"), *other_noise_items(self.spec, self.sequence))
+        drawn = self.drawings.of_base()
         labels = {"method": BASE, "sequence": self.sequence.id}
-        wanted = self._keys(keys.base_key(self.identity.backbone.fingerprint), items, labels, base="")
-        return StagePlan(place, 0, wanted, items)
+        wanted = self._keys(keys.base_key(self.identity.backbone.fingerprint), drawn, labels, base="")
+        return StagePlan(place, 0, wanted, drawn.items)
 
     def cell(self, cell: Cell, place: Path, base: StagePlan) -> CellPlan:
         """A cell's stages, each learned on top of the one before."""
@@ -134,7 +135,7 @@ class _Layout:
         for number, concept in enumerate(concepts, 1):
             key = keys.learning_key(
                 previous=key,
-                concept=concept.fingerprint,
+                concept=concept.learning_fingerprint,
                 method=cell.method,
                 version=method.version,
                 code=code_digest(method),
@@ -142,22 +143,18 @@ class _Layout:
                 seed=cell.seed,
                 how=self.identity.how,
             )
-            items = self._items(concepts[:number], form)
+            drawn = self.drawings.of_stage(concepts[:number], form)
             labels = {"method": cell.method, "sequence": self.sequence.id, "order": cell.order, "seed": cell.seed}
-            wanted = self._keys(key, items, {**labels, "stage": number}, base.keys.embeddings_key)
+            wanted = self._keys(key, drawn, {**labels, "stage": number}, base.keys.embeddings_key)
             here = place / f"{number:02d}-{concept.id}"
-            stages.append(StagePlan(here, number, wanted, items, cell, concept, concepts[: number - 1], previous))
+            stages.append(StagePlan(here, number, wanted, drawn.items, cell, concept, concepts[: number - 1], previous))
             previous = here / keys.ADAPTER
         return CellPlan(cell, place, method, config, tuple(stages))
 
-    def _keys(self, learning: str, items: Sequence[Item], labels: Mapping[str, Any], base: str) -> Keys:
+    def _keys(self, learning: str, drawn: Drawn, labels: Mapping[str, Any], base: str) -> Keys:
         """base: the key of the embeddings that preservation compares with."""
-        drawn = [(item.path, item.text, item.seed) for item in items]
-        images = keys.images_key(learning, self.spec.sampler.model_dump(), drawn, self.identity.how)
+        images = keys.images_key(learning, self.spec.sampler.model_dump(), drawn.digest, self.identity.how)
         embeddings = keys.embeddings_key(images, self.identity.judge_fingerprints)
         named = (self.identity.judges, self.identity.backbone.id)
         context = keys.digest(self.references_key, base, self.spec.preservation_images, self.protocol, *named)
         return Keys(learning, images, embeddings, keys.scores_key(embeddings, labels, context))
-
-    def _items(self, concepts: Sequence[Concept], form: str) -> tuple[Item, ...]:
-        return tuple(stage_items(self.spec, self.sequence, concepts, form))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,10 +75,10 @@ def png(picture: Image.Image | NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def read_picture(path: Path) -> NDArray[np.uint8] | None:
-    """(H, W, 3); None if there is no whole picture at `path`."""
+def read_picture(source: Path | IO[bytes]) -> NDArray[np.uint8] | None:
+    """(H, W, 3); None if there is no whole picture in `source`."""
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             return np.asarray(image.convert("RGB"))
     except (FileNotFoundError, SyntaxError, ValueError, OSError):
         return None

@@ -11,6 +11,7 @@ from typing import Any
 
 from cat_bench.benchmark.planning.keys import EMBEDDINGS, IMAGES, SCORES, Keys
 from cat_bench.benchmark.store.files import link_tree, read_json, sync, sync_all, write_json
+from cat_bench.benchmark.store.images import LOOSE
 
 RECORD = "stage.json"  # written last: where it is, the stage is whole
 PROGRESS = "partial.json"
@@ -65,7 +66,7 @@ class Workplace:
             shutil.rmtree(self.folder, ignore_errors=True)
             earlier = {"notes": {}}
         elif earlier["keys"]["samples_key"] != self.keys.samples_key:
-            self._drop(IMAGES, EMBEDDINGS)
+            self._drop(LOOSE, IMAGES, EMBEDDINGS)
         elif earlier["keys"]["embeddings_key"] != self.keys.embeddings_key:
             self._drop(EMBEDDINGS)
         self._drop(SCORES, RECORD)

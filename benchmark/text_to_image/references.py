@@ -14,7 +14,7 @@ from PIL.Image import Image
 from cat_bench.benchmark.planning.engine import Engine
 from cat_bench.benchmark.planning.identity import CLIP
 from cat_bench.benchmark.planning.items import reference_texts
-from cat_bench.benchmark.planning.keys import EMBEDDINGS
+from cat_bench.benchmark.planning.keys import EMBEDDINGS, IMAGES
 from cat_bench.benchmark.planning.plan import Plan
 from cat_bench.benchmark.store.files import (
     Arrays,
@@ -28,6 +28,7 @@ from cat_bench.benchmark.store.files import (
     write_json,
 )
 from cat_bench.benchmark.text_to_image.classes import choices
+from cat_bench.results.records.images import REFERENCE, Row, write_images
 from cat_bench.tasks.avatars.concept import AvatarConcept
 
 REFERENCES = "references"
@@ -48,11 +49,13 @@ def prepare_references(plan: Plan, engine: Engine, folder: Path) -> None:
     name classes.
     """
     arrays: Arrays = {}
+    rows: list[Row] = []
+    pngs: list[bytes] = []
     for concept in plan.sequence.concepts:
-        (folder / concept.id).mkdir(parents=True)
         pictures = concept.reference_images(plan.identity.resolution)
         for number, picture in enumerate(pictures):
-            write_bytes(folder / concept.id / f"{number:02d}.png", png(picture), durable=False)
+            rows.append(Row(f"{concept.id}/{number:02d}.png", REFERENCE, concept.id, None, number, None, None))
+            pngs.append(png(picture))
         for role in plan.identity.extractors:
             arrays[f"{prefix(role)}{concept.id}"] = _embedded(engine, role, pictures)
         arrays[f"train/{concept.id}"] = _embedded(engine, CLIP, concept.train_images(plan.identity.resolution))
@@ -62,6 +65,8 @@ def prepare_references(plan: Plan, engine: Engine, folder: Path) -> None:
             arrays[f"class/{concept.noun}"] = _embedded(engine, CLIP, pictures)
     for choice in {choice.name: choice for choice in choices(plan.sequence).values()}.values():
         arrays[f"nouns/{choice.name}"] = engine.embed_texts(choice.texts)
+    folder.mkdir(parents=True)
+    write_images(folder / IMAGES, rows, pngs)
     write_arrays(folder / EMBEDDINGS, arrays)
     write_json(folder / _RECORD, {"key": plan.references_key})
 

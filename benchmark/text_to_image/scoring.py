@@ -17,7 +17,8 @@ from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.keys import EMBEDDINGS, SCORES
 from cat_bench.benchmark.planning.plan import CellPlan, Plan, StagePlan
 from cat_bench.benchmark.planning.portions import portions
-from cat_bench.benchmark.store.files import Arrays, png, read_arrays, read_picture, write_arrays, write_bytes
+from cat_bench.benchmark.store.files import Arrays, png, read_arrays, write_arrays, write_bytes
+from cat_bench.benchmark.store.images import Made, loose
 from cat_bench.benchmark.text_to_image.classes import class_pictures, nouns_of, strangers, untriggered, world
 from cat_bench.benchmark.text_to_image.readings import of_prompts, of_references, readings
 from cat_bench.benchmark.text_to_image.references import named, prefix, read_references
@@ -47,21 +48,22 @@ def sample_and_embed(
     roles: of the models that judge. cell: None for the untouched backbone.
     """
     items, embedded = stage.items, _Embedded(engine, roles, stage.items)
-    start = 0
+    made, start = Made(folder, items), 0
     for part in portions([item.kind for item in items], engine.batch):
-        pictures = [read_picture(folder / item.path) for item in items[part]]
-        whole = [picture for picture in pictures if picture is not None]
-        if len(whole) < len(pictures):
+        pictures = made.read(part)
+        if pictures is None:
             break
-        embedded.add(part.start, np.stack(whole))
+        embedded.add(part.start, pictures)
         start = part.stop
         yield start
-    for place in {(folder / item.path).parent for item in items}:
-        place.mkdir(parents=True, exist_ok=True)
+    if start < len(items) and made.packed:  # damaged; what is one file is made as one
+        start, embedded = 0, _Embedded(engine, roles, items)
     if start < len(items):
+        for place in {(folder / loose(item)).parent for item in items}:
+            place.mkdir(parents=True, exist_ok=True)
         for first, fresh in engine.sample(cell, stage, adapter, start):
             for item, picture in zip(items[first : first + len(fresh)], fresh, strict=True):
-                write_bytes(folder / item.path, png(picture), durable=False)
+                write_bytes(folder / loose(item), png(picture), durable=False)
             embedded.add(first, fresh)
             yield first + len(fresh)
     write_arrays(folder / EMBEDDINGS, embedded.arrays())

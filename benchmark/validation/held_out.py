@@ -13,6 +13,7 @@ from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.keys import SCORES
 from cat_bench.benchmark.planning.plan import Plan, StagePlan, make_plan
 from cat_bench.benchmark.store.files import png, write_bytes
+from cat_bench.benchmark.store.images import loose
 from cat_bench.benchmark.text_to_image.references import REFERENCES, prepare_references
 from cat_bench.benchmark.validation.damages import Pixels
 from cat_bench.benchmark.validation.setup import Setup
@@ -83,8 +84,8 @@ class Bench:
         base, cell, place = self.plan.base, self.setup.cell.cell, self.plan.folder / name
         stage = StagePlan(place, len(there), base.keys, tuple(shown), cell, there[-1], tuple(there[:-1]))
         for item, pixels in shown.items():
-            (place / item.path).parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(place / item.path, png(pixels), durable=False)
+            (place / loose(item)).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(place / loose(item), png(pixels), durable=False)
         for _ in self.setup.rows(self.plan, stage, None, name):
             pass
         return read_scores(place / SCORES)

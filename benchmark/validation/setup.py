@@ -11,6 +11,7 @@ from cat_bench.benchmark.planning.engine import Engine, Reader
 from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.plan import CellPlan, Plan, StagePlan
 from cat_bench.benchmark.store.files import read_picture
+from cat_bench.benchmark.store.images import loose
 from cat_bench.benchmark.text_to_image.scoring import sample_and_embed, score
 from cat_bench.benchmark.validation.damages import Pixels
 from cat_bench.tasks.concept import Concept
@@ -60,7 +61,7 @@ class Setup:
     @cached_property
     def kept(self) -> Mapping[Item, Pixels]:
         """What the base model drew for these."""
-        found = {item: read_picture(self.plan.base.place / item.path) for item in self.kept_items}
+        found = {item: read_picture(self.plan.base.place / loose(item)) for item in self.kept_items}
         return {item: pixels for item, pixels in found.items() if pixels is not None}
 
     def embed(self, stage: StagePlan, adapter: Path | None, what: str) -> Iterator[Work]:

@@ -9,10 +9,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
+from cat_bench.results.errors import ResultError
 from cat_bench.results.records.cell import Cell
 from cat_bench.results.records.long_table import write_atomically
 from cat_bench.results.records.run_folder import Run
@@ -53,11 +55,17 @@ class Grid:
         return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
+class Stored(Protocol):
+    """A picture that is read when it is placed, for a grid may have thousands: a file, or a stage's image."""
+
+    def read_bytes(self) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class Tile:
     """One picture of a grid, or the word that stands in its place. framed: it is the concept that was just learned."""
 
-    path: Path | None
+    stored: Stored | None
     word: str = "not drawn"
     framed: bool = False
 
@@ -107,7 +115,7 @@ def _references_and_base(run: Run, concepts: Sequence[str], prompt: int, image: 
 
 def compose(rows: dict[str, list[Tile]], columns: Sequence[str], corner: str) -> Image.Image:
     """Lays tiles out under column heads and beside row names. Unreadable pictures become a word, like missing ones."""
-    side = next((s for line in rows.values() for t in line if t.path and (s := _side(t.path))), TILE)
+    side = next((s for line in rows.values() for t in line if t.stored and (s := _side(t.stored))), TILE)
     font, small, bold = _font("DejaVuSans", 15), _font("DejaVuSans", 12), _font("DejaVuSans-Bold", 15)
     probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     left = int(max(probe.multiline_textbbox((0, 0), name, font=font)[2] for name in (*rows, corner))) + 24
@@ -132,12 +140,12 @@ def compose(rows: dict[str, list[Tile]], columns: Sequence[str], corner: str) ->
 def _place(sheet: Image.Image, tile: Tile, x: int, y: int, side: int, font: ImageFont.FreeTypeFont) -> None:
     """One tile with its top left corner at (x, y): the picture, or the word that stands in its place, and the frame."""
     draw = ImageDraw.Draw(sheet)
-    picture = _load(tile.path, side) if tile.path else None
+    picture = _load(tile.stored, side) if tile.stored else None
     if picture is not None:
         sheet.paste(picture, (x, y))
     else:
         draw.rectangle((x, y, x + side - 1, y + side - 1), fill=EMPTY)
-        word = "unreadable" if tile.path else tile.word
+        word = "unreadable" if tile.stored else tile.word
         lines = word.replace(" ", "\n", 1) if draw.textlength(word, font=font) > side - 8 else word
         draw.multiline_text((x + side / 2, y + side / 2), lines, font=font, fill=WEAK, anchor="mm", align="center")
     if tile.framed:
@@ -154,21 +162,21 @@ def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, wid
     return text
 
 
-def _side(path: Path) -> int | None:
+def _side(stored: Stored) -> int | None:
     """Side of a tile: a whole multiple of a small picture's, TILE for a large one; None if unreadable."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(stored.read_bytes())) as picture:
             longest = max(picture.size)
-    except (OSError, UnidentifiedImageError):
+    except (OSError, UnidentifiedImageError, ResultError):
         return None
     return longest * max(1, round(TILE / longest)) if longest <= TILE else TILE
 
 
-def _load(path: Path, side: int) -> Image.Image | None:
+def _load(stored: Stored, side: int) -> Image.Image | None:
     try:
-        with Image.open(path) as opened:
+        with Image.open(io.BytesIO(stored.read_bytes())) as opened:
             picture = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError):
+    except (OSError, UnidentifiedImageError, ResultError):
         return None
     filters = Image.Resampling
     return picture.resize((side, side), filters.NEAREST if max(picture.size) <= side else filters.LANCZOS)

@@ -7,16 +7,17 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cat_bench.results.errors import ResultError
+from cat_bench.results.records.images import FILE, StageImages, StoredImage
 from cat_bench.results.records.long_table import frame, read_scores
 
 _STAGE = re.compile(r"^(\d{2,})-(.+)$")
-_PICTURE = re.compile(r"^(\d+)-(\d+)\.png$")
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,14 @@ class Stage:
     folder: Path
     info: Mapping[str, Any]
 
-    def image(self, concept: str, prompt: int = 0, image: int = 0) -> Path | None:
-        """Path of one generated picture of `concept`, None if it was not made."""
-        return picture(self.folder / "images" / concept, prompt, image)
+    @cached_property
+    def images(self) -> StageImages | None:
+        """Its images, None if there are none."""
+        return images_in(self.folder)
+
+    def image(self, concept: str, prompt: int = 0, image: int = 0) -> StoredImage | None:
+        """One generated picture of `concept`, None if it was not made."""
+        return self.images.find(concept, prompt, image) if self.images else None
 
 
 @dataclass(frozen=True)
@@ -86,16 +92,12 @@ def _ending(folder: Path) -> tuple[str, str | None]:
     return status, None if status == "ok" else "no reason was recorded"
 
 
-def picture(folder: Path, prompt: int, image: int) -> Path | None:
-    """`folder/<prompt>-<image>.png` whatever the number of digits, None if it is not there."""
-    plain = folder / f"{prompt:02d}-{image}.png"
-    if plain.is_file():
-        return plain
-    for path in sorted(folder.glob("*.png")) if folder.is_dir() else ():
-        match = _PICTURE.match(path.name)
-        if match and (int(match[1]), int(match[2])) == (prompt, image):
-            return path
-    return None
+def images_in(folder: Path) -> StageImages | None:
+    """The images in a folder, None if there are none that can be read."""
+    try:
+        return StageImages(folder / FILE)
+    except ResultError:
+        return None
 
 
 def scores_in(path: Path) -> tuple[pd.DataFrame, str | None]:

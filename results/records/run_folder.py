@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from cat_bench.results.errors import ResultError
-from cat_bench.results.records.cell import Cell, json_in, picture, read_cell, scores_in
+from cat_bench.results.records.cell import Cell, images_in, json_in, read_cell, scores_in
+from cat_bench.results.records.images import REFERENCE, StageImages, StoredImage
 from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL
 
 _CELL = re.compile(r"^order(\d+)-seed(\d+)$")
@@ -82,14 +83,23 @@ class Run:
         """Cells that give no figures, each with status and reason."""
         return tuple(cell for cell in self.cells if not self.complete(cell))
 
-    def base_image(self, concept: str, prompt: int = 0, image: int = 0) -> Path | None:
-        """One picture by the untouched backbone, None if it was not made."""
-        return picture(self.folder / "base" / "images" / concept, prompt, image)
+    @cached_property
+    def base_images(self) -> StageImages | None:
+        """All pictures by the untouched backbone, None if there are none."""
+        return images_in(self.folder / "base")
 
-    def reference(self, concept: str, number: int = 0) -> Path | None:
+    @cached_property
+    def references(self) -> StageImages | None:
+        """The held-out reference pictures, None if there are none."""
+        return images_in(self.folder / "references")
+
+    def base_image(self, concept: str, prompt: int = 0, image: int = 0) -> StoredImage | None:
+        """One picture by the untouched backbone, None if it was not made."""
+        return self.base_images.find(concept, prompt, image) if self.base_images else None
+
+    def reference(self, concept: str, number: int = 0) -> StoredImage | None:
         """One held-out reference picture, None if there is none."""
-        found = sorted((self.folder / "references" / concept).glob("*.png"))
-        return found[number] if number < len(found) else None
+        return self.references.find(concept, None, number, REFERENCE) if self.references else None
 
     def floor(self) -> pd.DataFrame:
         """Rows of the untouched backbone."""

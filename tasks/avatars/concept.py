@@ -120,6 +120,12 @@ class AvatarConcept:
         drawings = [svg(p) for p in (*self.train_pictures, *self.reference_pictures)]
         return hashlib.sha256(json.dumps([content, drawings]).encode()).hexdigest()
 
+    @cached_property
+    def learning_fingerprint(self) -> str:
+        """sha256 over the training drawings, their captions and what they call it."""
+        content = [self.id, self.trigger, self.noun, self.train_captions, [svg(p) for p in self.train_pictures]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
 
 def avatar_concept(entry: AvatarEntry, prompts: Mapping[str, tuple[str, ...]], where: str) -> AvatarConcept:
     """The concept that an entry of a sequence describes. prompts: by kind. Raises TaskError."""

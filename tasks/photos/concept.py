@@ -50,6 +50,13 @@ class PhotoConcept:
         content = ["photos", PROCESSING, self.id, self.trigger, self.noun, self.train_captions, self.prompts, files]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
+    @cached_property
+    def learning_fingerprint(self) -> str:
+        """sha256 over the training files' content, their captions, trigger and noun."""
+        files = [photo.sha256 for photo in self.train]
+        content = ["photos", PROCESSING, self.id, self.trigger, self.noun, self.train_captions, files]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
 
 def photo_concept(
     folder: PhotoFolder, id: str, trigger: str, noun: str, prompts: tuple[str, ...], caption: str = CAPTION

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cat_bench.benchmark.planning.items import NOISE_ROOT
 from cat_bench.benchmark.planning.seeds import stream
 from cat_bench.benchmark.planning.spec import resolve
 from cat_bench.methods.registry import methods as registry
+from cat_bench.results.records.images import StageImages
 from cat_bench.tasks.sequence import load_sequence
 
 STEPS, GUIDANCE = 4, 2.0
@@ -46,14 +48,17 @@ def finish(folder: Path, backbone: Path, metric: Path, methods: Sequence[str], *
 def drawn(run_folder: Path, method: str, stage: int = 2) -> tuple[list[str], list[int], NDArray[np.uint8]]:
     """The prompts, noise seeds and pictures (n, H, W, 3) of all concepts as that stage of the run drew them."""
     concepts = load_sequence("smoke2").concepts[:stage]
-    place = run_folder / method / "order0-seed0" / f"{stage:02d}-{concepts[-1].id}" / "images"
+    place = run_folder / method / "order0-seed0" / f"{stage:02d}-{concepts[-1].id}"
+    images = StageImages(place / "images.parquet")
     form = "trigger" if registry.get(method).uses_noun else "token"
     texts, seeds, pictures = [], [], []
     for concept in concepts:
         for number, template in enumerate(concept.prompts):
             texts.append(concept.fill(template, form))
             seeds.append(stream(NOISE_ROOT, "eval", concept.id, template, 0))
-            pictures.append(np.asarray(Image.open(place / concept.id / f"{number:02d}-0.png")))
+            found = images.find(concept.id, number, 0)
+            assert found is not None
+            pictures.append(np.asarray(Image.open(BytesIO(found.read_bytes()))))
     return texts, seeds, np.stack(pictures)
 
 

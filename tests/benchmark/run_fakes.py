@@ -49,7 +49,11 @@ class FakeConcept:
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(self.id.encode()).hexdigest()
+        return hashlib.sha256(repr(self).encode()).hexdigest()
+
+    @property
+    def learning_fingerprint(self) -> str:
+        return hashlib.sha256(repr((self.id, self.noun, self.train_captions)).encode()).hexdigest()
 
     def fill(self, template: str, form: str) -> str:
         forms = {"trigger": f"{self.trigger} {self.noun}", "noun": self.noun, "token": self.trigger}
@@ -182,7 +186,7 @@ def _unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def tables(folder: Path) -> dict[str, bytes]:
     """Everything in a run that must be equal however often it was interrupted."""
-    patterns = ("**/scores.parquet", "**/embeddings.safetensors", "**/adapter.safetensors", "**/*.png")
+    patterns = ("**/scores.parquet", "**/embeddings.safetensors", "**/adapter.safetensors", "**/images.parquet")
     found = [path for pattern in patterns for path in folder.glob(pattern)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 

@@ -1,6 +1,7 @@
 """A synthetic run folder: five concepts, methods that learn and forget in known ways, pictures, one failed cell."""
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
+from cat_bench.results.records.images import CONCEPT, FILE, REFERENCE, Row, write_images
 from cat_bench.results.records.long_table import write_scores
 from cat_bench.results.scoring.scores import (
     Known,
@@ -44,14 +46,23 @@ def near(center: np.ndarray, n: int, noise: float, *axes: object) -> np.ndarray:
     return (center + noise * draws(*axes).normal(size=(n, len(center))) / np.sqrt(len(center))).astype(np.float32)
 
 
-def draw(path: Path, hue: float, strength: float, *axes: object) -> None:
+def draw(hue: float, strength: float, *axes: object) -> bytes:
     """A face-like blob: its colour is the concept, its paleness what was forgotten."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     rgb = [int(255 * (0.5 + 0.5 * strength * np.cos(2 * np.pi * (hue + k / 3)))) for k in range(3)]
     shift = int(draws("shift", *axes).integers(-2, 3))
     picture = Image.new("RGB", (SIZE, SIZE), (225, 225, 235))
     ImageDraw.Draw(picture).ellipse((3 + shift, 2, SIZE - 4 + shift, SIZE - 3), fill=tuple(rgb))
-    picture.save(path)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_pictures(folder: Path, kind: str, pngs: dict[str, bytes]) -> None:
+    """One picture of each concept."""
+    prompt, name = (None, "00.png") if kind == REFERENCE else (0, "00-0.png")
+    rows = [Row(f"{concept}/{name}", kind, concept, prompt, 0, None, None) for concept in pngs]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_images(folder / FILE, rows, pngs.values())
 
 
 class World:
@@ -99,9 +110,10 @@ def write_stage(
     known = world.known(dino, generated)
     table = score_stage(cell, t, generated, known, world.texts, kept, world.kept, extractor="eye")
     write_scores(table, place / "scores.parquet")
-    for k, concept in enumerate(order[:t] if pictures else ()):
-        hue = world.concepts.index(concept) / len(world.concepts)
-        draw(place / "images" / concept / "00-0.png", hue, strength[concept], *axes, k)
+    hues = {concept: k / len(world.concepts) for k, concept in enumerate(world.concepts)}
+    if pictures:
+        drawn = {c: draw(hues[c], strength[c], *axes, k) for k, c in enumerate(order[:t])}
+        write_pictures(place, CONCEPT, drawn)
     info = {"schema_version": 1, **cell, "stage": t, "concept": order[t - 1], "status": "ok"}
     info |= {"seconds": {"train": 9.5 + 0.1 * t, "sample": 8.0, "score": 0.5}, "peak_memory_bytes": 1_400_000_000}
     info |= {
@@ -138,9 +150,10 @@ def write_run(
     (folder / "base").mkdir(parents=True)
     write_scores(pd.concat([base, noise, real]), folder / "base" / "scores.parquet")
     write_json(folder / "base" / "stage.json", {"stage": 0, "seconds": {"sample": 21.0, "score": 1.0}})
-    for k, concept in enumerate(concepts if pictures else ()):
-        draw(folder / "base" / "images" / concept / "00-0.png", 0.0, 0.1, "base", concept)
-        draw(folder / "references" / concept / "00.png", k / len(concepts), 1.0, "reference", concept)
+    if pictures:
+        seen = {c: draw(k / len(concepts), 1.0, "reference", c) for k, c in enumerate(concepts)}
+        write_pictures(folder / "base", CONCEPT, {c: draw(0.0, 0.1, "base", c) for c in concepts})
+        write_pictures(folder / "references", REFERENCE, seen)
     trouble = {(m, o, s): (status, reason) for m, o, s, status, reason in failed}
     for method in methods:
         for order in orders:

@@ -1,5 +1,6 @@
 """The report as a whole: all files, repeatable to the byte, self-contained, and honest about what is missing."""
 
+import io
 import json
 import re
 import shutil
@@ -106,9 +107,12 @@ def test_matrix_csv_is_the_long_table_averaged(report: ReportPaths) -> None:
 
 def test_grid_enlarges_without_smoothing(report: ReportPaths, small_run: Path) -> None:
     run = Run.open(small_run)
-    path = run.of("lora")[0].stages[0].image("marivi")
-    assert path is not None
-    with Image.open(path) as small, Image.open(report.folder / "grids" / "grid-lora.png") as grid:
+    stored = run.of("lora")[0].stages[0].image("marivi")
+    assert stored is not None
+    with (
+        Image.open(io.BytesIO(stored.read_bytes())) as small,
+        Image.open(report.folder / "grids" / "grid-lora.png") as grid,
+    ):
         tile = np.asarray(small.convert("RGB").resize((128, 128), Image.Resampling.NEAREST))
         sheet = np.asarray(grid.convert("RGB"))
     left = sheet.shape[1] - (3 * 134 + 6) + 6

@@ -19,6 +19,7 @@ from cat_bench.benchmark.planning.events import Learning, Sampling
 from cat_bench.benchmark.planning.keys import ADAPTER, EMBEDDINGS
 from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
 from cat_bench.benchmark.store.files import disk_trouble, write_bytes
+from cat_bench.benchmark.store.images import loose
 from cat_bench.benchmark.system import provenance
 from cat_bench.benchmark.text_to_image.references import REFERENCES, prepare_references
 from cat_bench.benchmark.text_to_image.scoring import sample_and_embed
@@ -115,7 +116,8 @@ class Worker:
         began, told = time.monotonic(), 0
         made = {"sample_made": self._made_with(), "computed": True}
         for done in sample_and_embed(engine, roles, task.cell, stage, folder, adapter):
-            paths = [item.path for item in stage.items[told:done] if item.path not in task.files]
+            fresh = map(loose, stage.items[told if told < done else 0 : done])  # it begins again if a file is damaged
+            paths = [path for path in fresh if path not in task.files and (folder / path).is_file()]
             told = done
             if paths:
                 facts = {**made, "sample_seconds": task.seconds + time.monotonic() - began}

@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from cat_bench.benchmark.store.library import KEPT, kept
 from cat_bench.benchmark.store.lock import locked
 from cat_bench.benchmark.store.stage import Keys, Workplace
 from cat_bench.benchmark.text_to_image.readings import NO_PARTS
+from cat_bench.results.records.images import StageImages
 from cat_bench.results.records.long_table import read_scores
 
 SPEC = {"sequence": "letters3", "methods": ("lora", "cat"), "images_per_prompt": 2}
@@ -88,14 +90,16 @@ def test_rows_of_one_image_have_one_noise_whatever_drew_it(tmp_path: Path) -> No
 def test_the_base_model_is_compared_with_itself_from_other_noise(tmp_path: Path) -> None:
     go(tmp_path)
     base = tmp_path / "letters3/base"
-    assert (base / "images/other_noise/other/02-0.png").is_file()
+    images = StageImages(base / "images.parquet")
+    assert images.find("other", 2, 0, "other_noise")
     table = read_scores(base / "scores.parquet")
     rows = table[table["method"] == "other_noise"]
     assert set(rows["metric"]) == {"kps", "kps_cos"} and set(rows["concept"]) == {"class", "other", "all"}
     assert ((rows["value"] < 1) & (rows["value"] > 0)).all()
-    first, other = (base / f"images/{kind}/class/00-0.png" for kind in ("preservation", "other_noise"))
-    assert first.read_bytes() != other.read_bytes()
-    assert not list(tmp_path.glob("letters3/lora/*/*/images/other_noise"))
+    first, other = (images.find("class", 0, 0, kind) for kind in ("preservation", "other_noise"))
+    assert first and other and first.read_bytes() != other.read_bytes()
+    last = StageImages(tmp_path / "letters3/lora/order0-seed0/03-cy/images.parquet")
+    assert "other_noise" not in {row.kind for row in last.rows}
 
 
 def test_a_run_leaves_every_stage_whole_and_scored(tmp_path: Path) -> None:
@@ -110,15 +114,18 @@ def test_a_run_leaves_every_stage_whole_and_scored(tmp_path: Path) -> None:
     assert record["trainable_parameters"] == 4 and record["seconds"]["train"] >= 0
     table = read_scores(stage / "scores.parquet")
     assert set(table["concept"]) >= {"ada", "bob", "class", "other"} and "cy" not in set(table["concept"])
-    assert len(list(stage.glob("images/ada/*.png"))) == 6
-    assert len(list(stage.glob("images/diversity/person/00-*.png"))) == 16
+    images = StageImages(stage / "images.parquet")
+    kinds = Counter((row.kind, row.concept) for row in images.rows)
+    assert kinds["concept", "ada"] == kinds["concept", "bob"] == 6 and kinds["diversity", "person"] == 16
     accuracy = table[table["metric"] == "class_accuracy"]
     assert accuracy["value"].tolist() == (accuracy["seen"] == "person").astype(float).tolist()
     assert set(table.loc[table["metric"] == "part_accuracy", "reason"]) == {NO_PARTS}
     assert set(table["label"]) == {"cat"}
-    assert (stage / "images/preservation/other/02-0.png").is_file()
+    assert images.find("other", 2, 0, "preservation") and not images.find("other", 3, 0, "preservation")
     assert set(read_scores(tmp_path / "letters3/base/scores.parquet")["method"]) == {"base", "other_noise", "real"}
-    assert len(list((tmp_path / "letters3/references/cy").glob("*.png"))) == 4
+    references = StageImages(tmp_path / "letters3/references/images.parquet")
+    assert sum(row.concept == "cy" for row in references.rows) == 4
+    assert not list(tmp_path.glob("**/*.png"))
     assert json.loads((tmp_path / "letters3/run.json").read_text())["finished"]
     assert not list((tmp_path / "letters3").glob("**/.*partial"))
 
@@ -135,7 +142,7 @@ def test_a_finished_run_is_recognised_without_an_engine(tmp_path: Path) -> None:
 def test_a_stage_whose_files_were_removed_is_completed_from_what_is_left(tmp_path: Path) -> None:
     go(tmp_path)
     before = tables(tmp_path)
-    (tmp_path / "letters3/lora/order0-seed0/02-bob/images/ada/01-1.png").unlink()
+    (tmp_path / "letters3/lora/order0-seed0/02-bob/images.parquet").unlink()
     engine = FakeEngine(RunSpec())
     go(tmp_path, engine)
     assert all("02" in call or "sample lora/order0-seed0 2" in call or "bob" in call for call in engine.calls)
@@ -150,7 +157,7 @@ def test_another_run_shares_the_beginning_by_hard_links(tmp_path: Path) -> None:
     assert [c for c in engine.calls if c.startswith("learn")] == [
         f"learn {method}/order0-seed0 {concept}" for method in ("lora", "cat") for concept in ("dan", "eve")
     ]
-    one, other = (tmp_path / f"{name}/cat/order0-seed0/03-cy/images/ada/00-0.png" for name in ("letters3", "letters5"))
+    one, other = (tmp_path / f"{name}/cat/order0-seed0/03-cy/images.parquet" for name in ("letters3", "letters5"))
     assert one.samefile(other)
     alone = tmp_path / "alone"
     go(alone, sequence="letters5")

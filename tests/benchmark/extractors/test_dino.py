@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -19,6 +20,7 @@ from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.extractors.dino import DinoModel, prepared
 from cat_bench.benchmark.extractors.folders import find_dino
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
+from cat_bench.results.records.images import StageImages
 from cat_bench.results.records.long_table import read_scores
 from cat_bench.results.report.report import write_report
 
@@ -240,9 +242,13 @@ def test_a_real_run_is_seen_by_both_models(
     assert set(table.loc[table["metric"] == "dino_i", "extractor"]) == {"tiny-dino"}
     assert set(table.loc[table["metric"] != "dino_i", "extractor"]) == {"tiny-clip"}
     concept = place.name.partition("-")[2]
-    with Image.open(place / "images" / concept / "00-0.png") as image:
+    drawn = StageImages(place / "images.parquet").find(concept, 0, 0)
+    assert drawn is not None
+    with Image.open(io.BytesIO(drawn.read_bytes())) as image:
         generated = DinoModel.load(folder, "cpu").images([image])
-    held_out = [Image.open(path) for path in sorted((tmp_path / "smoke2/references" / concept).glob("*.png"))]
+    references = StageImages(tmp_path / "smoke2/references/images.parquet")
+    pngs = zip(references.rows, references.pngs(0, len(references)), strict=True)
+    held_out = [Image.open(io.BytesIO(png)) for row, png in pngs if row.concept == concept]
     cosines = generated @ DinoModel.load(folder, "cpu").images(held_out).T
     row = table.query("metric == 'dino_i' and concept == @concept and prompt == 0 and image == 0").iloc[0]
     assert row["value"] == pytest.approx(cosines.mean(), abs=1e-5)
