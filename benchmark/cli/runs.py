@@ -1,4 +1,4 @@
-"""The commands about a run that was made: report, show, export, sample, clean."""
+"""The commands about a run that was made: report, show, images, export, sample, clean."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Runs = Annotated[Path, typer.Option("--runs", help="Folder in which runs lie.", 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    for command in (report, show, export, sample, clean):
+    for command in (report, show, images, export, sample, clean):
         app.command()(command)
 
 
@@ -53,6 +53,39 @@ def show(
     console.print(f"[bold]{folder}[/]", highlight=False)
     for table in show_run(folder):
         console.print(table, highlight=False)
+
+
+def images(
+    run: Annotated[
+        str | None, typer.Argument(help="Name or folder of a run, or a stage's folder.  [default: the latest run]")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Only this one's, base or references; again or with commas for more.")
+    ] = None,
+    concept: Annotated[
+        list[str] | None, typer.Option(help="Only images of this one; again or with commas for more.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write.  [default: images/ in the run's folder]")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write the images of a run, or of one of its stages, as PNG files."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from cat_bench.benchmark.artifacts.unpacked import find_images, unpack, usual_out, wanted_images
+    from cat_bench.benchmark.cli.flags import words
+
+    folder, of_stage = find_images(run, runs)
+    wanted = wanted_images(folder, of_stage, words(method), words(concept))
+    out = out or usual_out(folder, of_stage)
+    count = sum(len(packed.rows) for packed in wanted)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True) if console.is_terminal else nullcontext() as progress:
+        bar = progress.add_task("unpacking", total=count) if progress else None
+        for done in unpack(wanted, out):
+            if progress and bar is not None:
+                progress.update(bar, completed=done)
+    typer.echo(f"{count} images in {out}")
 
 
 def export(

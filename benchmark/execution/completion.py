@@ -64,11 +64,10 @@ def _signature(spec: RunSpec, sequence: Sequence, domain: Domain) -> str | None:
         return None
     return keys.digest(
         spec.model_dump(mode="json"),
-        sequence.fingerprint,
-        [concept.fingerprint for concept in sequence.concepts],
-        version("cat-bench"),
+        repr(sequence),  # what pictures are drawn from, and sums of photos: the drawing itself would take seconds
+        [version(package) for package in ("cat-bench", "dicebear-core", "dicebear-styles", "resvg-py")],
         *(keys.LEARNING_VERSION, keys.SAMPLING_VERSION, keys.SCORING_VERSION),
-        [keys.folder_digest(folder) for folder in (*models, *_method_folders(spec))],
+        [keys.folder_digest(folder) for folder in (*models, *_method_folders(spec), *_folders("cat_bench.tasks"))],
     )
 
 
@@ -78,11 +77,12 @@ def _method_folders(spec: RunSpec) -> list[Path]:
     own = "cat_bench.methods"
     # Others' methods may use this package's helpers, so these count in any case.
     roots = {own, *(module.partition(".")[0] for module in modules if not module.startswith(f"{own}."))}
-    found: list[Path] = []
-    for root in sorted(roots):
-        module = importlib.util.find_spec(root)
-        if module is not None and module.submodule_search_locations:
-            found += [Path(location) for location in module.submodule_search_locations]
-        elif module is not None and module.origin:
-            found.append(Path(module.origin))
-    return found
+    return [folder for root in sorted(roots) for folder in _folders(root)]
+
+
+def _folders(module: str) -> list[Path]:
+    """Where a package lies, or the file of a module."""
+    found = importlib.util.find_spec(module)
+    if found is not None and found.submodule_search_locations:
+        return [Path(location) for location in found.submodule_search_locations]
+    return [Path(found.origin)] if found is not None and found.origin else []

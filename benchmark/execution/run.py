@@ -80,7 +80,7 @@ def _unfinished(
 ) -> Iterator[events.Event]:
     from cat_bench.benchmark.execution.changes import set_aside_changed
     from cat_bench.benchmark.execution.driver import Driver
-    from cat_bench.benchmark.execution.stage import Work, ready
+    from cat_bench.benchmark.execution.stage import Work
     from cat_bench.benchmark.execution.workers.crew import assemble
     from cat_bench.benchmark.planning.plan import make_plan
     from cat_bench.benchmark.store.library import Library
@@ -97,7 +97,7 @@ def _unfinished(
     planned = _planned(plan, library)
     yield planned
     ok = len(plan.cells)
-    if references_ready(plan) and all(map(ready, plan.stages)):
+    if references_ready(plan) and not planned.chains:
         _all_ok(plan)
     else:
         executor, why = assemble(crew, plan, domain, len(planned.chains))
@@ -131,6 +131,10 @@ def _planned(plan: Plan, library: Library) -> events.Planned:
 def _all_ok(plan: Plan) -> None:
     """Nothing is left to compute; a process that was killed may have left a cell without its last word."""
     from cat_bench.benchmark.execution.cell import end_ok
+    from cat_bench.benchmark.store.files import read_json
+    from cat_bench.benchmark.store.record import CELL
 
     for cell in plan.cells:
-        end_ok(cell, plan)
+        ended = read_json(cell.folder / CELL) or {}
+        if (ended.get("status"), ended.get("protocol")) != ("ok", plan.protocol):
+            end_ok(cell, plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,11 @@ class _Layout:
     protocol: str
     drawings: Drawings
 
+    @cached_property
+    def codes(self) -> Mapping[str, str]:
+        """By method the digest of its code."""
+        return {name: code_digest(methods.get(name)) for name in self.spec.methods}
+
     def base(self, place: Path) -> StagePlan:
         """Stage 0, the untouched backbone."""
         drawn = self.drawings.of_base()
@@ -138,7 +144,7 @@ class _Layout:
                 concept=concept.learning_fingerprint,
                 method=cell.method,
                 version=method.version,
-                code=code_digest(method),
+                code=self.codes[cell.method],
                 config=config.model_dump(mode="json"),
                 seed=cell.seed,
                 how=self.identity.how,

@@ -96,7 +96,7 @@ def write_run(plan: Plan) -> None:
                 "code": code_digest(cell.method),
                 "config": cell.config.model_dump(mode="json"),
             }
-            for cell in plan.cells
+            for cell in {cell.cell.method: cell for cell in plan.cells}.values()
         },
         "protocol": plan.protocol,
         "versions": provenance.versions(),

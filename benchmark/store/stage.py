@@ -27,16 +27,16 @@ def whole(folder: Path) -> dict[str, Any] | None:
 
 def count_files(folder: Path) -> int:
     """How many files a stage's folder holds besides its record; hidden ones do not count."""
-    return sum(1 for path in _files(folder) if path.name != RECORD)
+    return sum(1 for path in _files(folder) if os.path.basename(path) != RECORD)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: str | Path) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _files(Path(entry.path))
+                yield from _files(entry.path)
             elif not entry.name.startswith("."):
-                yield Path(entry.path)
+                yield entry.path
 
 
 def workplace(place: Path) -> Path:
@@ -92,7 +92,7 @@ class Workplace:
 
     def publish(self, record: dict[str, Any]) -> None:
         """Write the record: from now on the folder is complete."""
-        files = list(_files(self.folder))
+        files = [Path(path) for path in _files(self.folder)]
         sync_all([*files, *{path.parent for path in files}])
         write_json(self.folder / RECORD, {**record, "files": count_files(self.folder) - 1})  # less the notes
         (self.folder / PROGRESS).unlink()

@@ -105,9 +105,7 @@ class StageImages:
             self._metadata = pq.read_metadata(path)
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(error) from error
-        if absent := set(SCHEMA.names) - {
-            name.partition(".")[0] for name in self._metadata.schema.to_arrow_schema().names
-        }:
+        if absent := set(SCHEMA.names) - set(self._metadata.schema.to_arrow_schema().names):
             raise ResultError(f"{path} lacks the columns {', '.join(sorted(absent))}: it is no file of images")
         self._ends = list(
             accumulate(self._metadata.row_group(n).num_rows for n in range(self._metadata.num_row_groups))

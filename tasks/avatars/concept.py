@@ -113,18 +113,23 @@ class AvatarConcept:
         """A prompt from a template; forms as in `Concept.fill`."""
         return with_articles(template.format(subject(self, form)))
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """sha256 over the drawings, captions and prompts."""
-        content = [self.id, self.trigger, self.noun, self.train_captions, self.prompts]
-        drawings = [svg(p) for p in (*self.train_pictures, *self.reference_pictures)]
-        return hashlib.sha256(json.dumps([content, drawings]).encode()).hexdigest()
+        return self._fingerprints[0]
 
-    @cached_property
+    @property
     def learning_fingerprint(self) -> str:
         """sha256 over the training drawings, their captions and what they call it."""
-        content = [self.id, self.trigger, self.noun, self.train_captions, [svg(p) for p in self.train_pictures]]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return self._fingerprints[1]
+
+    @cached_property
+    def _fingerprints(self) -> tuple[str, str]:
+        train = [svg(p) for p in self.train_pictures]
+        learned = [self.id, self.trigger, self.noun, self.train_captions]
+        all_of_it = [[*learned, self.prompts], [*train, *(svg(p) for p in self.reference_pictures)]]
+        whole, part = (hashlib.sha256(json.dumps(content).encode()) for content in (all_of_it, [learned, train]))
+        return whole.hexdigest(), part.hexdigest()
 
 
 def avatar_concept(entry: AvatarEntry, prompts: Mapping[str, tuple[str, ...]], where: str) -> AvatarConcept:
