@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -341,6 +342,19 @@ def test_the_fingerprint_is_of_content_not_of_place(tmp_path):
         photo_concept(examine(moved), "dog", "sks", "dog", ("a {} on ice",)).fingerprint,
     ]
     assert len({before, *others}) == 1 + len(others)
+
+
+def test_what_is_learned_from_has_a_fingerprint_of_its_own(tmp_path):
+    folder = good(tmp_path / "dog", 6)
+    found = concept(folder)
+    before = found.learning_fingerprint
+    picture(99).save(folder / "05.png")  # a reference
+    for judged in (concept(folder), replace(found, prompts=("a {} on ice", "a {} asleep"))):
+        assert judged.learning_fingerprint == before and judged.fingerprint != found.fingerprint
+    picture(98).save(folder / "00.png")
+    captioned = replace(found, train_captions=("a {} on grass", *found.train_captions[1:]))
+    for learned in (concept(folder), captioned, replace(found, trigger="zwz"), replace(found, noun="pup")):
+        assert learned.learning_fingerprint != before
 
 
 def test_a_photo_that_changes_under_way_is_noticed(tmp_path):

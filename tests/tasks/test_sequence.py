@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,16 @@ def test_a_released_sequence_is_as_it_was_released(name):
     sequence = load_sequence(name)
     assert known[f"{sequence.id}.v{sequence.version}"] == sequence.fingerprint
     sequence.check()
+
+
+def test_prompts_are_no_part_of_what_is_learned_from():
+    concept = load_sequence("smoke2").concepts[0]
+    assert concept.learning_fingerprint != concept.fingerprint
+    asked = replace(concept, prompts=(*concept.prompts, "a {} at sea"))
+    assert asked.learning_fingerprint == concept.learning_fingerprint and asked.fingerprint != concept.fingerprint
+    other = load_sequence("smoke2").concepts[1]
+    looks = replace(concept, look=other.look), replace(concept, trigger="zwz"), replace(concept, id="other")
+    assert len({one.learning_fingerprint for one in (concept, *looks)}) == 4
 
 
 @pytest.mark.parametrize("name", NAMES)
