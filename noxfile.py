@@ -147,6 +147,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", default=False)
+def growth(session: nox.Session) -> None:
+    """How long a run of 200 cells takes to start, and in how much memory. Arguments after -- are the measurement's."""
+    prepare(session)
+    heavy(session, "python", "-m", "cat_bench.benchmark.studies.growth", *session.posargs)
+
+
+@nox.session(venv_backend="none", default=False)
 def validate(session: nox.Session) -> None:
     """The tests of the instrument, all of them, into docs/validation.md. Arguments after -- are `validate`'s."""
     prepare(session)

@@ -80,7 +80,7 @@ def finished(spec: RunSpec, sequence: Sequence, runs: Path) -> Plan:
     domain = TextToImage()
     spec = domain.settled(spec).model_copy(update={"sequence": sequence.id})
     plan = make_plan(spec, runs / NAME, sequence, domain.identity(spec))
-    common = {"status": "ok", "versions": provenance.versions(), "protocol": plan.protocol}
+    common: dict[str, Any] = {"status": "ok", "versions": provenance.versions(), "protocol": plan.protocol}
     common |= {"seconds": {"train": 1.0, "sample": 1.0, "score": 1.0}, "made": {}, "files": 4}
     for stage in plan.stages:
         _place(stage, common)
@@ -121,7 +121,7 @@ def rows(concepts: int, seeds: int, folder: Path) -> list[str]:
     del record["complete"]
     (plan.folder / RUN).write_text(json.dumps(record))
     lines.append(f"{size} | finished, but not known to be | {start(given, runs)} |")
-    return [*lines, f"{size} | more cells | {start({**given, 'seeds': tuple(range(seeds + 1))}, runs)} |"]
+    return [*lines, f"{size} | five cells short | {start({**given, 'seeds': tuple(range(seeds + 1))}, runs)} |"]
 
 
 def main(
