@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,8 @@ class Making:
             place.note(sample_seconds=donor["seconds"]["sample"], sample_shared=True, sample_made=made)
         elif donor := self._take("samples_key", IMAGES):
             place.note(sample_seconds=donor["seconds"]["sample"], sample_made=donor.get("made", {}).get("sample"))
+        if place.has(IMAGES):
+            pack(place.folder, self.stage.items)  # an earlier try may have left some
 
     def _score(self) -> None:
         """The stage's rows of the long table, from a stage that holds them or from the embeddings."""
@@ -143,12 +146,13 @@ class Making:
         found = library.find(field, key)
         if found is None:
             return None
-        try:
+        with suppress(FileNotFoundError):
             for part in parts:
                 self.place.take(found[0], part)
-        except FileNotFoundError:  # another process replaced the donor meanwhile
-            return None
-        return found[1] if library.find(field, key) == found else None
+            if library.find(field, key) == found:
+                return found[1]
+        self.place.drop(*parts)  # another process replaced the donor meanwhile
+        return None
 
     def _record(self) -> dict[str, Any]:
         return _record(self.work.plan, self.cell, self.stage, self.place.notes)

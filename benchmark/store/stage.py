@@ -66,10 +66,10 @@ class Workplace:
             shutil.rmtree(self.folder, ignore_errors=True)
             earlier = {"notes": {}}
         elif earlier["keys"]["samples_key"] != self.keys.samples_key:
-            self._drop(LOOSE, IMAGES, EMBEDDINGS)
+            self.drop(LOOSE, IMAGES, EMBEDDINGS)
         elif earlier["keys"]["embeddings_key"] != self.keys.embeddings_key:
-            self._drop(EMBEDDINGS)
-        self._drop(SCORES, RECORD)
+            self.drop(EMBEDDINGS)
+        self.drop(SCORES, RECORD)
         for path in self.folder.glob(".*.part"):  # of a process that was killed while it wrote
             path.unlink()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,8 @@ class Workplace:
         self.folder.rename(self.place)
         sync(self.place.parent)
 
-    def _drop(self, *parts: str) -> None:
+    def drop(self, *parts: str) -> None:
+        """Take parts out, as far as they are there."""
         for part in parts:
             path = self.folder / part
             if path.is_dir():

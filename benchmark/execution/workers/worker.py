@@ -116,12 +116,12 @@ class Worker:
         began, told = time.monotonic(), 0
         made = {"sample_made": self._made_with(), "computed": True}
         for done in sample_and_embed(engine, roles, task.cell, stage, folder, adapter):
-            fresh = map(loose, stage.items[told if told < done else 0 : done])  # it begins again if a file is damaged
-            paths = [path for path in fresh if path not in task.files and (folder / path).is_file()]
+            paths = map(loose, stage.items[told if told < done else 0 : done])  # it begins again if a file is damaged
+            there = {path: (folder / path).read_bytes() for path in paths if (folder / path).is_file()}
             told = done
-            if paths:
+            if fresh := {path: content for path, content in there.items() if task.files.get(path) != content}:
                 facts = {**made, "sample_seconds": task.seconds + time.monotonic() - began}
-                yield Files({path: (folder / path).read_bytes() for path in paths}, facts)
+                yield Files(fresh, facts)
             yield Sampling(done, len(stage.items))
         facts = {"sample_seconds": task.seconds + time.monotonic() - began, "sample_peak": provenance.peak_memory()}
         yield Files({EMBEDDINGS: (folder / EMBEDDINGS).read_bytes()}, facts)

@@ -29,9 +29,9 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[FakeSequence]:
     return known
 
 
-def go(runs: Path, engine: FakeEngine | None = None, **changes: object) -> list[Event]:
+def go(runs: Path, engine: FakeEngine | None = None, name: str | None = None, **changes: object) -> list[Event]:
     spec = resolve(SPEC, changes)
-    return list(runner.run(spec, runs, None, engine or FakeEngine(spec)))
+    return list(runner.run(spec, runs, name, engine or FakeEngine(spec)))
 
 
 def interrupt(runs: Path, when: Callable[[Event], bool]) -> None:
@@ -48,12 +48,25 @@ def test_images_under_way_are_loose_and_survive(tmp_path: Path) -> None:
     interrupt(tmp_path / "a", lambda event: isinstance(event, Sampling) and event.done >= 8)
     place = tmp_path / "a/letters3/.base.partial"
     assert len(list(place.glob("images/**/*.png"))) == 8 and not (place / "images.parquet").exists()
+    (place / "images/ada/02-1.png").write_bytes(b"")  # in the second batch: a power failure does that
     engine = FakeEngine(RunSpec())
     go(tmp_path / "a", engine)
-    assert engine.calls[0] == "sample base 0 from 8"
+    assert engine.calls[0] == "sample base 0 from 4"
     go(tmp_path / "b")
     assert tables(tmp_path / "a") == tables(tmp_path / "b")
     assert not list(tmp_path.glob("**/*.png")) and not list(tmp_path.glob("**/images"))
+
+
+def test_images_under_way_give_way_to_a_finished_file(tmp_path: Path) -> None:
+    interrupt(tmp_path, lambda event: isinstance(event, Sampling) and event.done >= 8)
+    go(tmp_path, name="another")
+    engine = FakeEngine(RunSpec())
+    go(tmp_path, engine)
+    assert engine.calls == [] and not list(tmp_path.glob("**/images"))
+    for stage in ("base", "lora/order0-seed0/01-ada", "cat/order0-seed0/03-cy"):
+        one, other = (tmp_path / run / stage for run in ("letters3", "another"))
+        assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
+        assert (one / "images.parquet").samefile(other / "images.parquet")
 
 
 def test_killed_between_the_packed_file_and_the_embeddings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
