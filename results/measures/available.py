@@ -8,18 +8,18 @@ from cat_bench.results.scoring.scores import ALL
 
 def metrics_of(run: Run) -> tuple[Metric, ...]:
     """The declared metrics; an optional one only if the run has scores of it."""
-    found = set(run.scores["metric"])
+    found = {name for name, _ in run.judges}
     return tuple(m for m in METRICS.values() if not m.optional or m.id in found)
 
 
 def drawn_metrics(run: Run) -> tuple[str, ...]:
     """Ids of the metrics that have curves, heat maps and panels, in the order of the tables; none without any value."""
-    order, valued = list(GROUPS), set(run.scores.loc[run.scores["value"].notna(), "metric"])
+    order, valued = list(GROUPS), frozenset[str]().union(*(totals.valued for _, totals in run.totals))
     drawn = (m for m in metrics_of(run) if m.drawn and m.id in valued)
     return tuple(m.id for m in sorted(drawn, key=lambda m: order.index(m.group)))
 
 
 def strata_of(run: Run) -> tuple[str, ...]:
     """The preservation strata, without "all", in the order of the records."""
-    rows = run.scores.loc[run.scores["metric"] == "kps", "concept"]
-    return tuple(name for name in dict.fromkeys(rows) if name != ALL)
+    found = dict.fromkeys(name for _, totals in run.totals for name in totals.concepts("kps"))
+    return tuple(name for name in found if name != ALL)

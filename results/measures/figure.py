@@ -74,5 +74,4 @@ def or_why(value: float, subject: Subject, name: str) -> Outcome:
     """A value, or the first reason that the metric's rows give for having none."""
     if math.isfinite(value):
         return value, None
-    rows = subject.scores[(subject.scores["metric"] == name) & subject.scores["reason"].notna()]
-    return NAN, str(rows["reason"].iloc[0]) if len(rows) else f"no {name} scores"
+    return NAN, subject.totals.reason(name) or f"no {name} scores"

@@ -136,8 +136,7 @@ def _of_class(name: str) -> Figure:
     def compute(subject: Subject) -> Outcome:
         if subject.role == "noise":
             return NAN, "only the preservation prompts are compared from other noise"
-        rows = subject.scores[(subject.scores["metric"] == name) & (subject.scores["stage"] == subject.last)]
-        return or_why(float(rows["value"].mean()), subject, name)
+        return or_why(subject.totals.pooled.get(name, NAN), subject, name)
 
     title, formula = f"{measured.title}: after the last stage", f"{measured.formula}, after the last stage"
     kept = (measured.direction, formula, measured.source, compute)

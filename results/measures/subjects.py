@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import pandas as pd
 
 from cat_bench.results.measures import matrices
 from cat_bench.results.records.cell import Cell
+from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL
 from cat_bench.results.records.run_folder import Run
+from cat_bench.results.records.totals import Totals
 
 Role = Literal["method", "floor", "noise", "ceiling"]
 NAN = float("nan")
@@ -17,43 +18,42 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Subject:
-    """A cell or one of the reference rows, with its scores.
+    """A cell or one of the reference rows, with what its scores come to.
 
-    scores: its rows of the long table, for a cell together with the base model's as stage 0. concepts: in the order in
-    which they were learned. infos: stage.json of each stage, or the base model's alone.
+    totals: of its rows of the long table, for a cell together with the base model's as stage 0. concepts: in the order
+    in which they were learned. infos: stage.json of each stage, or the base model's alone.
     """
 
     role: Role
-    scores: pd.DataFrame
+    totals: Totals
     concepts: tuple[str, ...]
     infos: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def of(cls, run: Run, cell: Cell) -> "Subject":
         """One cell, as far as it came."""
-        floor = run.floor()
-        scores = pd.concat([floor, cell.scores], ignore_index=True) if len(floor) else cell.scores
-        return cls("method", scores, tuple(s.concept for s in cell.stages), tuple(s.info for s in cell.stages))
+        concepts, infos = tuple(s.concept for s in cell.stages), tuple(s.info for s in cell.stages)
+        return cls("method", run.summed(cell), concepts, infos)
 
     @classmethod
     def floor(cls, run: Run) -> "Subject":
         """The untouched backbone."""
-        return cls("floor", run.floor(), run.concepts, (run.base_info,) if run.base_info else ())
+        return cls("floor", run.still(BASE), run.concepts, (run.base_info,) if run.base_info else ())
 
     @classmethod
     def other_noise(cls, run: Run) -> "Subject":
         """The untouched backbone against itself, from other noise."""
-        return cls("noise", run.other_noise(), run.concepts)
+        return cls("noise", run.still(OTHER_NOISE), run.concepts)
 
     @classmethod
     def ceiling(cls, run: Run) -> "Subject":
         """The references, scored against each other."""
-        return cls("ceiling", run.ceiling(), run.concepts)
+        return cls("ceiling", run.still(REAL), run.concepts)
 
-    @cached_property
+    @property
     def mean(self) -> pd.Series:
         """Mean value per (metric, stage, concept)."""
-        return matrices.means(self.scores)
+        return self.totals.mean
 
     @property
     def last(self) -> int:

@@ -1,7 +1,6 @@
 """Plot of who was seen instead of whom after the last stage: a confusion matrix for each method."""
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -16,9 +15,9 @@ def confusions(run: Run) -> Plot | None:
     """One matrix a method, over all its whole cells; None if no method has any."""
     shares = {}
     for method in run.methods:
-        last = [c.scores[c.scores["stage"] == len(c.stages)] for c in run.of(method) if run.complete(c)]
+        last = [cell.totals.seen for cell in run.of(method) if run.complete(cell)]
         if last:
-            shares[method] = confusion(pd.concat(last, ignore_index=True), run.concepts)
+            shares[method] = confusion(last, run.concepts)
     if not shares:
         return None
     T = len(run.concepts)

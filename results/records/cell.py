@@ -5,29 +5,38 @@ Nothing here fails because something is missing or damaged: that becomes a statu
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from cat_bench.results.errors import ResultError
 from cat_bench.results.records.images import FILE, StageImages, StoredImage
-from cat_bench.results.records.long_table import frame, read_scores
+from cat_bench.results.records.long_table import frame, read_columns, read_scores
+from cat_bench.results.records.totals import NEEDED, Totals
 
+SCORES = "scores.parquet"
+T = TypeVar("T")
 _STAGE = re.compile(r"^(\d{2,})-(.+)$")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One finished stage: `info` is its stage.json; `number` counts from 1."""
+    """One finished stage: `info` is its stage.json; `number` counts from 1. labels: columns that are its cell's own."""
 
     number: int
     concept: str
     folder: Path
     info: Mapping[str, Any]
+    labels: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """Its rows of the long table, read anew."""
+        return read_scores(self.folder / SCORES).assign(**self.labels)
 
     @cached_property
     def images(self) -> StageImages | None:
@@ -41,7 +50,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cell:
-    """One (method, order, seed) of the run. `status`: ok, failed, oom, interrupted, skipped, missing or unreadable."""
+    """One (method, order, seed) of the run. `status`: ok, failed, oom, interrupted, skipped, missing or unreadable.
+
+    totals: what its rows come to.
+    """
 
     method: str
     order: int
@@ -50,7 +62,13 @@ class Cell:
     reason: str | None
     folder: Path
     stages: tuple[Stage, ...] = ()
-    scores: pd.DataFrame = field(default_factory=lambda: frame([]), repr=False, compare=False)
+    totals: Totals = field(default_factory=Totals, repr=False, compare=False)
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """Its rows of the long table, stage by stage, read anew."""
+        tables = [stage.scores for stage in self.stages]
+        return pd.concat(tables, ignore_index=True) if tables else frame([])
 
     @property
     def name(self) -> str:
@@ -66,19 +84,18 @@ def read_cell(folder: Path, sequence: str | None, method: str, order: int, seed:
     # a stage may be shared by hard link with another run: whose it is says the folder it lies in
     own: dict[str, Any] = {"method": method, "label": method, "order": order, "seed": seed}
     own |= {"sequence": sequence} if sequence else {}
-    stages, tables = [], []
+    stages, totals = [], []
     for path in sorted(p for p in folder.iterdir() if p.is_dir()):
         match, info = _STAGE.match(path.name), json_in(path / "stage.json")
         if match is None or info is None:
             continue
-        table, trouble = scores_in(path / "scores.parquet")
-        if trouble is not None:
-            status, reason = "unreadable", trouble
+        found = read_or_why(_totals, path / SCORES)
+        if isinstance(found, str):
+            status, reason = "unreadable", found
             continue
-        stages.append(Stage(int(match[1]), str(info.get("concept", match[2])), path, info))
-        tables.append(table.assign(**own))
-    scores = pd.concat(tables, ignore_index=True) if tables else frame([])
-    return Cell(method, order, seed, status, reason, folder, tuple(stages), scores)
+        stages.append(Stage(int(match[1]), str(info.get("concept", match[2])), path, info, own))
+        totals.append(found)
+    return Cell(method, order, seed, status, reason, folder, tuple(stages), Totals.joined(totals))
 
 
 def _ending(folder: Path) -> tuple[str, str | None]:
@@ -100,14 +117,18 @@ def images_in(folder: Path) -> StageImages | None:
         return None
 
 
-def scores_in(path: Path) -> tuple[pd.DataFrame, str | None]:
-    """The long table in a file, or an empty one and why."""
+def read_or_why(read: Callable[[Path], T], path: Path) -> T | str:
+    """What can be read of a long table, or why it cannot."""
     if not path.is_file():
-        return frame([]), f"{path.parent.name}/{path.name} is missing"
+        return f"{path.parent.name}/{path.name} is missing"
     try:
-        return read_scores(path), None
+        return read(path)
     except ResultError as error:
-        return frame([]), str(error)
+        return str(error)
+
+
+def _totals(path: Path) -> Totals:
+    return Totals.of(read_columns(path, NEEDED))
 
 
 def json_in(path: Path) -> dict[str, Any] | None:

@@ -6,13 +6,15 @@ Everything else in this package (matrices, summary, plots, report) is a pure fun
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cat_bench.results.errors import ResultError
@@ -48,6 +50,7 @@ SCHEMA = pa.schema(
     ]
 )
 COLUMNS: tuple[str, ...] = tuple(SCHEMA.names)
+TEXTS = tuple(f.name for f in SCHEMA if f.type == pa.string())  # few different ones, each many times
 _INTEGERS = ("schema_version", "stage", "prompt", "image", "n")
 _NULLABLE = ("order", "seed", "noise")
 # Not by way of floats, which have no room for a seed's 63 bits.
@@ -98,20 +101,29 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def validate(table: pd.DataFrame, where: str = "the table") -> pd.DataFrame:
     """Returns the table typed, or raises ResultError: a column missing, a newer schema, a null without a reason."""
-    versions = table["schema_version"] if "schema_version" in table.columns else pd.Series([SCHEMA_VERSION])
-    if len(table) and int(versions.min()) < SCHEMA_VERSION:
+    versions = table["schema_version"].unique().tolist() if "schema_version" in table.columns else []
+    _check(versions, table.columns, where)
+    table = _typed(table)
+    _check_reasons(bool((table["value"].isna() & table["reason"].isna()).any()), where)
+    return table
+
+
+def _check(versions: Sequence[int], columns: Sequence[str] | pd.Index, where: str) -> None:
+    oldest, newest = (min(versions), max(versions)) if len(versions) else (SCHEMA_VERSION, SCHEMA_VERSION)
+    if oldest < SCHEMA_VERSION:
         raise ResultError(
-            f"{where} was scored by an earlier version of cat-bench (table schema {int(versions.min())}, this one has"
+            f"{where} was scored by an earlier version of cat-bench (table schema {oldest}, this one has"
             f" {SCHEMA_VERSION}): give the same `cat-bench run` again, which redoes what has changed since"
         )
-    if len(table) and int(versions.max()) > SCHEMA_VERSION:
+    if newest > SCHEMA_VERSION:
         raise ResultError(f"{where} was written by a newer version of cat-bench: upgrade to read it")
-    if absent := [c for c in COLUMNS if c not in table.columns]:
+    if absent := [c for c in COLUMNS if c not in columns]:
         raise ResultError(f"{where} lacks the columns {', '.join(absent)}: score the stage again")
-    table = _typed(table)
-    if bool((table["value"].isna() & table["reason"].isna()).any()):
+
+
+def _check_reasons(lacking: bool, where: str) -> None:
+    if lacking:
         raise ResultError(f"{where} has null values without a reason: score the stage again")
-    return table
 
 
 def write_scores(table: pd.DataFrame, path: Path) -> None:
@@ -125,20 +137,54 @@ def write_scores(table: pd.DataFrame, path: Path) -> None:
 
 def read_scores(path: Path) -> pd.DataFrame:
     """Reads and validates a long table. Raises ResultError if the file is damaged or of another schema."""
-    try:
+    with _readable(path):
         table = pq.ParquetFile(path).read().to_pandas(types_mapper=_EXACT.get)
+    return validate(table, str(path))
+
+
+def read_columns(path: Path, columns: Sequence[str] = COLUMNS) -> pa.Table:
+    """Columns of a long table, texts as dictionaries: a few bytes a row. Raises as `read_scores`.
+
+    Among them must be `schema_version`, `value` and `reason`.
+    """
+    with _readable(path):
+        try:
+            file = pq.ParquetFile(path, read_dictionary=[c for c in columns if c in TEXTS])
+        except KeyError:  # it lacks one, as is said below
+            file = pq.ParquetFile(path)
+        names = file.schema_arrow.names
+        table = file.read(columns=[c for c in columns if c in names], use_threads=False)
+    versions = pc.unique(table["schema_version"]).to_pylist() if "schema_version" in names else []
+    _check(versions, names, str(path))
+    value = table["value"]
+    nothing = pc.or_kleene(pc.is_null(value), pc.is_nan(value)) if value.null_count else pc.is_nan(value)
+    _check_reasons(pc.any(pc.and_(nothing, pc.is_null(table["reason"]))).as_py() or False, str(path))
+    return table
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, pa.ArrowInvalid) as error:
         raise ResultError(f"{path} cannot be read ({error}): delete its stage folder and run again") from error
-    return validate(table, str(path))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes beside and renames, so that a reader never sees half a file. Raises ResultError if it cannot."""
+    with written_beside(path) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """A file to write that takes its place when it is whole. Raises ResultError if it cannot."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
+        yield beside
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise ResultError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)

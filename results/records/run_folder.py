@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from cat_bench.results.errors import ResultError
-from cat_bench.results.records.cell import Cell, images_in, json_in, read_cell, scores_in
+from cat_bench.results.records.cell import SCORES, Cell, images_in, json_in, read_cell, read_or_why
 from cat_bench.results.records.images import REFERENCE, StageImages, StoredImage
-from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL
+from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL, frame, read_scores
+from cat_bench.results.records.totals import NEEDED, Totals
 
 _CELL = re.compile(r"^order(\d+)-seed(\d+)$")
 _NOT_METHODS = {"base", "references", "report"}
@@ -41,9 +43,10 @@ class Run:
             raise ResultError(f"there is no run at {folder}: `cat-bench run` makes one, or give another folder")
         info = json_in(folder / "run.json") or {}
         spec = _spec(info)
-        base_scores, base_reason = scores_in(folder / "base" / "scores.parquet")
+        found = read_or_why(read_scores, folder / BASE / SCORES)
+        base_scores, base_reason = (frame([]), found) if isinstance(found, str) else (found, None)
         cells = tuple(_cells(folder, spec))
-        if base_scores.empty and all(cell.scores.empty for cell in cells):
+        if base_scores.empty and not any(cell.totals.size for cell in cells):
             if unreadable := next((cell.reason for cell in cells if cell.status == "unreadable"), None):
                 raise ResultError(unreadable)
             raise ResultError(f"nothing in {folder} was scored yet: let `cat-bench run` finish a stage, then report")
@@ -64,11 +67,45 @@ class Run:
             base_reason=base_reason,
         )
 
-    @cached_property
+    def tables(self) -> Iterator[pd.DataFrame]:
+        """The long table of the whole run, a stage at a time: base and real rows first, then cell by cell."""
+        yield self.base_scores
+        for cell in self.cells:
+            yield from (stage.scores for stage in cell.stages)
+
+    @property
     def scores(self) -> pd.DataFrame:
-        """The long table of the whole run: base and real rows first, then cell by cell."""
-        parts = [t for t in (self.base_scores, *(c.scores for c in self.cells)) if not t.empty]
-        return pd.concat(parts, ignore_index=True)
+        """All tables as one, read anew: of a large run it does not fit into memory."""
+        return pd.concat([table for table in self.tables() if not table.empty], ignore_index=True)
+
+    def still(self, method: str) -> Totals:
+        """What the rows of something that does not learn come to: the base model, its other noise, the references."""
+        return self._still.get(method, Totals())
+
+    @cached_property
+    def _still(self) -> Mapping[str, Totals]:
+        rows = self.base_scores.groupby("method", sort=False)[list(NEEDED)]
+        return {str(name): Totals.of(pa.Table.from_pandas(table, preserve_index=False)) for name, table in rows}
+
+    def summed(self, cell: Cell) -> Totals:
+        """What a cell's rows come to, those of the base model with them as its stage 0."""
+        if cell.folder not in self._summed:
+            self._summed[cell.folder] = Totals.joined([self.still(BASE), cell.totals])
+        return self._summed[cell.folder]
+
+    @cached_property
+    def _summed(self) -> dict[Path, Totals]:
+        return {}
+
+    @cached_property
+    def totals(self) -> tuple[tuple[str, Totals], ...]:
+        """Method and what its rows come to: base and references first, then cell by cell."""
+        return (*self._still.items(), *((cell.method, cell.totals) for cell in self.cells))
+
+    @cached_property
+    def judges(self) -> tuple[tuple[str, str], ...]:
+        """Each metric with each model that made scores of it."""
+        return tuple(dict.fromkeys(judge for _, totals in self.totals for judge in totals.judges))
 
     def of(self, method: str) -> tuple[Cell, ...]:
         """The cells of one method."""
@@ -134,5 +171,5 @@ def _spec(info: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _first(base: pd.DataFrame, cells: tuple[Cell, ...]) -> str:
-    table = next(t for t in (base, *(c.scores for c in cells)) if not t.empty)
+    table = base if not base.empty else next(cell.scores for cell in cells if cell.totals.size)
     return str(table["sequence"].iloc[0])

@@ -61,9 +61,9 @@ def trouble(run: Run) -> list[str]:
 
 def missing_scores(run: Run) -> list[str]:
     """One line for each kind of null row of the long table, with its reason and how often."""
-    table = run.scores
-    nulls = table[table["value"].isna()]
-    counts = Counter(zip(nulls["method"], nulls["metric"], nulls["reason"], strict=True))
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for method, totals in run.totals:
+        counts.update({(method, *null): count for null, count in totals.missing.items()})
     return [f"{method}, {metric}: {reason} ({count}×)" for (method, metric, reason), count in counts.items()]
 
 
@@ -84,8 +84,10 @@ def mixtures(run: Run) -> list[str]:
 
 def extractors(run: Run) -> dict[str, str]:
     """Per metric the models whose features its scores were made of, joined by commas where there are several."""
-    named = run.scores.groupby("metric", sort=False)["extractor"].unique()
-    return {str(name): ", ".join(map(str, found)) for name, found in named.items()}
+    found: dict[str, list[str]] = {}
+    for metric, model in run.judges:
+        found.setdefault(metric, []).append(model)
+    return {metric: ", ".join(models) for metric, models in found.items()}
 
 
 def stage_records(run: Run) -> pd.DataFrame:

@@ -14,9 +14,10 @@ from cat_bench.results.pictures.confusions import confusions
 from cat_bench.results.pictures.grids import Grid
 from cat_bench.results.pictures.style import Plot
 from cat_bench.results.records.cell import Cell
-from cat_bench.results.records.long_table import write_atomically, write_scores
+from cat_bench.results.records.long_table import write_atomically
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report import reading
+from cat_bench.results.report.long_tables import write_long_table
 from cat_bench.results.tables.formats import group_tables, headline, latex, markdown
 from cat_bench.results.tables.summary import Summary, summarise
 
@@ -47,8 +48,7 @@ def write_report(run_folder: Path | str, out: Path | str | None = None) -> Repor
     figures, pictures = all_plots(run, summary), all_grids(run)
     tables = (headline(summary), *group_tables(summary))
     scores = folder / "scores.parquet", folder / "scores.csv"
-    write_scores(run.scores, scores[0])
-    write_csv(run.scores, scores[1])
+    write_long_table(run, *scores)
     write_csv(reading.stage_records(run), folder / "stages.csv")
     summaries = folder / "summary.csv", folder / "summary.md", folder / "summary.tex"
     write_csv(summary.frame(), summaries[0])

@@ -108,26 +108,25 @@ def summarise(run: Run) -> Summary:
     declared = figures(strata_of(run), {m.id for m in metrics_of(run)})
     missing = run.base_reason or "not scored"
     floor, ceiling = Subject.floor(run), Subject.ceiling(run)
-    rows = [_row(BASE, "floor", [floor] if len(floor.scores) else [], 1, declared, missing)]
+    rows = [_row(BASE, "floor", [floor] if floor.totals.size else [], 1, declared, missing)]
     noise = Subject.other_noise(run)
-    if len(noise.scores):
+    if noise.totals.size:
         rows.append(_row(OTHER_NOISE, "noise", [noise], 1, declared, missing))
     for method in run.methods:
         cells = run.of(method)
         subjects = [Subject.of(run, cell) for cell in cells if run.complete(cell)]
         why = next((f"{cell.status}: {cell.reason}" for cell in cells if not run.complete(cell)), "no cells")
         rows.append(_row(method, "method", subjects, len(cells), declared, why))
-    rows.append(_row(REAL, "ceiling", [ceiling] if len(ceiling.scores) else [], 1, declared, missing))
+    rows.append(_row(REAL, "ceiling", [ceiling] if ceiling.totals.size else [], 1, declared, missing))
     return Summary(declared, tuple(rows), doubts(run))
 
 
 def doubts(run: Run) -> dict[str, str]:
     """By metric the tests of the instrument that it fails with the models this run's scores were made by."""
-    made = run.scores[["metric", "extractor"]].drop_duplicates()
     found: dict[str, list[str]] = {}
-    for metric, model in zip(made["metric"], made["extractor"], strict=True):
-        if text := footnote(str(metric), str(model)):
-            found.setdefault(str(metric), []).append(text)
+    for metric, model in run.judges:
+        if text := footnote(metric, model):
+            found.setdefault(metric, []).append(text)
     return {metric: " ".join(texts) for metric, texts in found.items()}
 
 

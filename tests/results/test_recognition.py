@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from cat_bench.results.errors import ResultError
 from cat_bench.results.measures.confusion import confusion
+from cat_bench.results.records.totals import Totals
 from cat_bench.results.scoring import formulas
 from cat_bench.results.scoring.recognition import NOBODY, recognise, recognise_left_out
 
@@ -67,8 +69,10 @@ def test_left_out_against_loops() -> None:
 
 def test_confusion_by_hand() -> None:
     seen = {"a": ["a", "a", "b", NOBODY], "b": ["b", None]}
-    rows = [("concept_accuracy", c, s) for c, names in seen.items() for s in names] + [("clip_i", "a", None)]
-    table = confusion(pd.DataFrame(rows, columns=["metric", "concept", "seen"]), ["a", "b", "c"])
+    judged = [("concept_accuracy", concept, who) for concept, names in seen.items() for who in names]
+    rows = pd.DataFrame([*judged, ("clip_i", "a", None)], columns=["metric", "concept", "seen"])
+    totals = Totals.of(pa.Table.from_pandas(rows.assign(stage=1, value=1.0, extractor="eye", reason=None)))
+    table = confusion([totals.seen], ["a", "b", "c"])
     assert list(table.columns) == ["a", "b", "c", NOBODY]
     expected = [[0.5, 0.25, 0.0, 0.25], [0.0, 1.0, 0.0, 0.0], [np.nan] * 4]
     np.testing.assert_array_equal(table.to_numpy(), expected)
