@@ -22,6 +22,9 @@ def run(
     diversity_images: Annotated[
         int | None, typer.Option(help="Images of each class without a trigger; 0 is none.  [default: 16]")
     ] = None,
+    stages: Annotated[
+        str | None, typer.Option(help="Which stages are sampled: all, diagonal+last or last.  [default: all]")
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="dpm++ or ddim.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
@@ -71,6 +74,7 @@ def run(
         "orders": numbers(orders, "--orders"),
         "preservation_images": preservation_images,
         "diversity_images": diversity_images,
+        "stages": stages,
         "precision": precision,
         "weights": weights,
         "economy": savings(economy or []),

@@ -14,8 +14,8 @@ from cat_bench.benchmark.planning import events
 from cat_bench.benchmark.planning.engine import Reader
 from cat_bench.benchmark.planning.keys import ADAPTER, EMBEDDINGS, IMAGES, SCORES
 from cat_bench.benchmark.planning.plan import CellPlan, Plan, StagePlan
-from cat_bench.benchmark.store.files import write_bytes
-from cat_bench.benchmark.store.images import LOOSE, loose, pack
+from cat_bench.benchmark.store.files import write_arrays, write_bytes
+from cat_bench.benchmark.store.images import LOOSE, loose, pack, take_some
 from cat_bench.benchmark.store.library import Library
 from cat_bench.benchmark.store.stage import Workplace, whole, workplace
 from cat_bench.benchmark.system import provenance
@@ -123,6 +123,9 @@ class Making:
         place = self.place
         if place.has(EMBEDDINGS):
             return
+        if not self.stage.items:
+            write_arrays(place.folder / EMBEDDINGS, {})
+            return
         if donor := self._take("embeddings_key", IMAGES, EMBEDDINGS):
             made = donor.get("made", {}).get("sample")
             place.note(sample_seconds=donor["seconds"]["sample"], sample_shared=True, sample_made=made)
@@ -130,6 +133,18 @@ class Making:
             place.note(sample_seconds=donor["seconds"]["sample"], sample_made=donor.get("made", {}).get("sample"))
         if place.has(IMAGES):
             pack(place.folder, self.stage.items)  # an earlier try may have left some
+        else:
+            self._take_some_pictures()
+
+    def _take_some_pictures(self) -> None:
+        """Those images that a stage holds which was sampled under another choice of `stages`."""
+        for key, count in self.stage.others.items():
+            if found := self.work.library.find("samples_key", key):
+                donor, record = found
+                if taken := take_some(donor, self.place.folder, self.stage.items):
+                    share = record["seconds"]["sample"] * taken / count
+                    self.place.note(sample_seconds=share, sample_made=record.get("made", {}).get("sample"))
+                return
 
     def _score(self) -> None:
         """The stage's rows of the long table, from a stage that holds them or from the embeddings."""

@@ -71,8 +71,8 @@ class Engine(Protocol):
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Sample `stage.items[start:]`; yields (number of the first item, pictures (n, H, W, 3)) batch by batch.
 
-        Batches are the `portions` of the items' kinds, and `start` is where one begins, so that they are the same after
-        an interruption.
+        Batches are the `portions` of the items' companies, and `start` is where one begins, so that they are the same
+        after an interruption.
         adapter: the stage's adapter file; None for the untouched backbone.
         """
 

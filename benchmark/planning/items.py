@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cat_bench.benchmark.planning import keys
 from cat_bench.benchmark.planning.seeds import stream
-from cat_bench.benchmark.planning.spec import RunSpec
+from cat_bench.benchmark.planning.spec import RunSpec, Stages
 
 if TYPE_CHECKING:
     from cat_bench.tasks.concept import Concept
@@ -32,8 +32,16 @@ class Item:
 
     @property
     def kind(self) -> str:
-        """What it is drawn for; images of two kinds share no batch."""
+        """What it is drawn for."""
         return self.group.partition("/")[0]
+
+    @property
+    def company(self) -> str:
+        """Images of two companies share no batch: a concept's are made among themselves, others with their kind.
+
+        So an image is the same to the last bit whichever other concepts are drawn at the same stage.
+        """
+        return self.group if self.of_concept else self.kind
 
     @property
     def of_concept(self) -> bool:
@@ -50,6 +58,16 @@ class Item:
 def reference_texts(concept: Concept) -> list[str]:
     """What images of the evaluation prompts should show, in words: the trigger replaced by the class noun."""
     return [concept.fill(template, "noun") for template in concept.prompts]
+
+
+def sampled(stages: Stages, learned: Sequence[Concept], *, last: bool) -> tuple[tuple[Concept, ...], bool]:
+    """Which of the concepts learned so far a stage draws, and whether it draws what the model should keep.
+
+    The one just learned comes first: where fewer were drawn before, work goes on behind it.
+    """
+    if stages == "all" or last:
+        return (*learned[-1:], *learned[:-1]), True
+    return (tuple(learned[-1:]) if stages == "diagonal+last" else ()), False
 
 
 @dataclass(frozen=True)
@@ -81,11 +99,12 @@ class Drawings:
         self._stages: dict[tuple[str, ...], Drawn] = {}
         self._kept = Drawn.of((*_preservation(spec, sequence, "preservation"), *_diversity(spec, sequence)))
 
-    def of_stage(self, concepts: Sequence[Concept], form: str) -> Drawn:
-        """What is drawn of the concepts learned (form: how they are named), and of what should be kept."""
-        name = (form, *(concept.id for concept in concepts))
+    def of_stage(self, concepts: Sequence[Concept], form: str, *, kept: bool = True) -> Drawn:
+        """What is drawn of these concepts (form: how they are named) and, if `kept`, of what a model should keep."""
+        name = (form, str(kept), *(concept.id for concept in concepts))
         if name not in self._stages:
-            self._stages[name] = Drawn.joined((*(self._of_concept(concept, form) for concept in concepts), self._kept))
+            parts = (self._of_concept(concept, form) for concept in concepts)
+            self._stages[name] = Drawn.joined((*parts, self._kept) if kept else parts)
         return self._stages[name]
 
     def of_base(self) -> Drawn:

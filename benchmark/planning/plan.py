@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.planning import keys
-from cat_bench.benchmark.planning.items import Drawings, Drawn, Item, reference_texts
+from cat_bench.benchmark.planning.items import Drawings, Drawn, Item, reference_texts, sampled
 from cat_bench.benchmark.planning.keys import Keys
 from cat_bench.benchmark.planning.method_code import code_digest
 from cat_bench.benchmark.planning.seeds import stream
-from cat_bench.benchmark.planning.spec import Cell, RunSpec, cells
+from cat_bench.benchmark.planning.spec import Cell, RunSpec, Stages, cells
 from cat_bench.methods.registry import methods
 
 if TYPE_CHECKING:
@@ -40,6 +40,15 @@ class StagePlan:
     concept: Concept | None = None
     earlier: tuple[Concept, ...] = ()
     previous: Path | None = None  # adapter file of the stage it goes on from; None: the untouched backbone
+    kept: bool = True  # whether what the model should keep is drawn: preservation prompts and pictures of the classes
+    others: Mapping[str, int] = field(default_factory=dict)  # see `_Layout._others`
+
+    @property
+    def drawn(self) -> tuple[Concept, ...]:
+        """The concepts that it draws, in the order of learning; of the untouched backbone none is known here."""
+        groups = {item.group for item in self.items}
+        learned = (*self.earlier, *([self.concept] if self.concept else []))
+        return tuple(concept for concept in learned if f"concept/{concept.id}" in groups)
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -139,6 +148,7 @@ class _Layout:
         stages: list[StagePlan] = []
         concepts = self.sequence.ordered(cell.order, stream(ORDER_ROOT, "order", self.sequence.id))
         for number, concept in enumerate(concepts, 1):
+            learned, last = concepts[:number], number == len(concepts)
             key = keys.learning_key(
                 previous=key,
                 concept=concept.learning_fingerprint,
@@ -149,17 +159,39 @@ class _Layout:
                 seed=cell.seed,
                 how=self.identity.how,
             )
-            drawn = self.drawings.of_stage(concepts[:number], form)
+            drawn, kept = self._drawn(self.spec.stages, learned, form, last)
+            others = self._others(key, learned, form, last)
             labels = {"method": cell.method, "sequence": self.sequence.id, "order": cell.order, "seed": cell.seed}
             wanted = self._keys(key, drawn, {**labels, "stage": number}, base.keys.embeddings_key)
             here = place / f"{number:02d}-{concept.id}"
-            stages.append(StagePlan(here, number, wanted, drawn.items, cell, concept, concepts[: number - 1], previous))
+            stages.append(
+                StagePlan(here, number, wanted, drawn.items, cell, concept, learned[:-1], previous, kept, others)
+            )
             previous = here / keys.ADAPTER
         return CellPlan(cell, place, method, config, tuple(stages))
 
+    def _drawn(self, stages: Stages, learned: Sequence[Concept], form: str, last: bool) -> tuple[Drawn, bool]:
+        concepts, kept = sampled(stages, learned, last=last)
+        return self.drawings.of_stage(concepts, form, kept=kept), kept
+
+    def _others(self, learning: str, learned: Sequence[Concept], form: str, last: bool) -> dict[str, int]:
+        """The keys of this stage's images under another choice of `stages`, with how many these are.
+
+        What they have in common with the ones wanted is the same to the last bit.
+        """
+        found = {}
+        for stages in get_args(Stages):
+            drawn, _ = self._drawn(stages, learned, form, last)
+            if stages != self.spec.stages and drawn.items and not last:
+                found[self._images_key(learning, drawn)] = len(drawn.items)
+        return found
+
+    def _images_key(self, learning: str, drawn: Drawn) -> str:
+        return keys.images_key(learning, self.spec.sampler.model_dump(), drawn.digest, self.identity.how)
+
     def _keys(self, learning: str, drawn: Drawn, labels: Mapping[str, Any], base: str) -> Keys:
         """base: the key of the embeddings that preservation compares with."""
-        images = keys.images_key(learning, self.spec.sampler.model_dump(), drawn.digest, self.identity.how)
+        images = self._images_key(learning, drawn)
         embeddings = keys.embeddings_key(images, self.identity.judge_fingerprints)
         named = (self.identity.judges, self.identity.backbone.id)
         context = keys.digest(self.references_key, base, self.spec.preservation_images, self.protocol, *named)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from cat_bench.benchmark.errors import SpecError
 
 METHODS = ("lora", "cat", "merge", "ortho", "magmax", "clora")
+Stages = Literal["all", "diagonal+last", "last"]
 NO_THREADS = (
     "CPU threads are no setting any more: every worker computes with one, so that results depend on no machine; "
     "leave them out, and give --workers N to use N cores"
@@ -64,6 +65,7 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
     diversity_images: int = Field(
         default=16, ge=0, description='of "a NOUN" without a trigger, for class_diversity and class_leak; 0: none'
     )
+    stages: Stages = Field(default="all", description="which stages are sampled; all of them are learned")
     sampler: Sampler = Sampler()
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     weights: Literal["auto", "fp32", "bf16", "fp16"] = Field(

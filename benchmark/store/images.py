@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.keys import IMAGES
-from cat_bench.benchmark.store.files import read_picture
+from cat_bench.benchmark.store.files import read_picture, write_bytes
 from cat_bench.results.errors import ResultError
 from cat_bench.results.records.images import Row, StageImages, write_images
 
@@ -30,6 +31,20 @@ def pack(folder: Path, items: Sequence[Item]) -> None:
     if not (folder / IMAGES).exists():
         write_images(folder / IMAGES, [_row(item) for item in items], ((folder / loose(i)).read_bytes() for i in items))
     shutil.rmtree(folder / LOOSE, ignore_errors=True)
+
+
+def take_some(donor: Path, folder: Path, items: Sequence[Item]) -> int:
+    """Have those of the items' images that another stage holds, loose; how many there are now of them."""
+    taken = 0
+    with suppress(ResultError, OSError):  # another process replaced the donor meanwhile
+        held = StageImages(donor / IMAGES)
+        for item in items:
+            kind, _, name = item.group.partition("/")
+            if image := held.find(name, item.prompt, item.image, kind):
+                (folder / loose(item)).parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(folder / loose(item), image.read_bytes(), durable=False)
+                taken += 1
+    return taken
 
 
 class Made:

@@ -100,7 +100,7 @@ def _blocks(method: str, stage: int, size: Size) -> Iterator[dict[str, Any]]:
     drawn, images = size.names[:stage] or size.names, PROMPTS * size.images
     which = {"prompt": np.arange(images) // size.images, "image": np.arange(images) % size.images}
     for concept in drawn if method != "other_noise" else ():
-        image = {"concept": concept, "noise": draws.integers(0, 2**63 - 1, images), **which}
+        image: dict[str, Any] = {"concept": concept, "noise": draws.integers(0, 2**63 - 1, images), **which}
         for metric in OF_AN_IMAGE:
             yield {**image, "metric": metric, "value": draws.random(images), **_seen(metric, drawn, draws, images)}
         for metric in OF_A_SET:

@@ -118,7 +118,7 @@ class TorchEngine:
             [item.text for item in items],
             [item.seed for item in items],
             self.sampler,
-            kinds=[item.kind for item in items],
+            kinds=[item.company for item in items],
             tokens=tokens or None,
             precision=self.precision,
             capacity=self.capacity,

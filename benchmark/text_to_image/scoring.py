@@ -32,6 +32,7 @@ from cat_bench.results.scoring.scores import (
     score_real,
     score_stage,
 )
+from cat_bench.tasks.concept import Concept
 
 
 def sample_and_embed(
@@ -49,7 +50,7 @@ def sample_and_embed(
     """
     items, embedded = stage.items, _Embedded(engine, roles, stage.items)
     made, start = Made(folder, items), 0
-    for part in portions([item.kind for item in items], engine.batch):
+    for part in portions([item.company for item in items], engine.batch):
         pictures = made.read(part)
         if pictures is None:
             break
@@ -106,8 +107,8 @@ def score(reader: Reader | None, plan: Plan, stage: StagePlan, folder: Path) -> 
     """Write the stage's `scores.parquet` from embeddings alone. For stage 0: the reference rows."""
     compared = _Compared.of(plan, read_arrays(folder / EMBEDDINGS), stage)
     known, embeddings, base = compared.known, compared.stage, compared.base
-    concepts = [concept for concept in (*stage.earlier, stage.concept) if concept] or list(plan.sequence.concepts)
-    strata = list(plan.sequence.preservation)
+    concepts = list(_drawn(plan, stage))
+    strata = list(plan.sequence.preservation) if stage.kept else []
     drawn, kept = named(embeddings, "concept", [c.id for c in concepts]), named(embeddings, "preservation", strata)
     texts = named(compared.arrays, "text", [concept.id for concept in plan.sequence.concepts])
     extractor: dict[str, Any] = {"extractor": plan.identity.extractors[CLIP].id}
@@ -115,7 +116,7 @@ def score(reader: Reader | None, plan: Plan, stage: StagePlan, folder: Path) -> 
         **extractor,
         "preservation_images": plan.spec.preservation_images,
         "readings": readings(reader, concepts, drawn, of_prompts(plan.spec.images_per_prompt)),
-        "untriggered": untriggered(plan, embeddings, base),
+        "untriggered": untriggered(plan, embeddings, base) if stage.kept else None,
         "noise": _noise(stage, "preservation"),
     }
     run = {"sequence": plan.sequence.id, "backbone": plan.identity.backbone.id, "protocol": plan.protocol}
@@ -156,8 +157,7 @@ class _Compared:
         base = embeddings if stage.cell is None else read_arrays(plan.base.place / EMBEDDINGS)
         ids, second = [concept.id for concept in plan.sequence.concepts], None
         if DINO in plan.identity.extractors:
-            drawn = [concept.id for concept in (*stage.earlier, stage.concept) if concept] or ids
-            seen = named(embeddings, f"{prefix(DINO)}concept", drawn)
+            seen = named(embeddings, f"{prefix(DINO)}concept", [concept.id for concept in _drawn(plan, stage)])
             second = SecondOpinion(plan.identity.extractors[DINO].id, named(arrays, DINO, ids), seen)
         known = Known(
             references={id: arrays[id] for id in ids},
@@ -168,6 +168,11 @@ class _Compared:
             nouns=nouns_of(plan.sequence, arrays),
         )
         return cls(embeddings, base, arrays, known)
+
+
+def _drawn(plan: Plan, stage: StagePlan) -> Sequence[Concept]:
+    """The concepts that a stage draws: the untouched backbone all of the sequence."""
+    return plan.sequence.concepts if stage.cell is None else stage.drawn
 
 
 def _noise(stage: StagePlan, preservation: str) -> Noise:

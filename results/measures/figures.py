@@ -31,6 +31,8 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
             value = of_square(R[1:])
             if len(R) == 2 and not kind.still and not math.isfinite(value):
                 return NAN, "needs two concepts or more"
+            if not math.isfinite(value) and (why := subject.unsampled(name, of_square)):
+                return NAN, why
         elif kind.still:
             value = float(R[0].mean()) if R[0].size else NAN
         else:
@@ -69,6 +71,8 @@ def _retention(name: str, group: str) -> Figure:
         R = subject.matrix(name).to_numpy()
         if len(R) < 3:
             return NAN, "needs two concepts or more" if len(R) == 2 else "no stage was finished"
+        if why := subject.unsampled(name, matrices.bwt):  # which reads the same of R
+            return NAN, why
         if never := matrices.never_learned(R[1:], R[0], least):
             rises = {subject.concepts[k]: f"{R[k + 1, k] - R[0, k]:+.3f}".replace("-", "−") for k in never}
             named = ", ".join(f"{concept} by {rise}" for concept, rise in rises.items())

@@ -1,6 +1,7 @@
 """What figures are computed for: one cell of a run, the untouched backbone (twice), or real images."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,19 +22,21 @@ class Subject:
     """A cell or one of the reference rows, with what its scores come to.
 
     totals: of its rows of the long table, for a cell together with the base model's as stage 0. concepts: in the order
-    in which they were learned. infos: stage.json of each stage, or the base model's alone.
+    in which they were learned. infos: stage.json of each stage, or the base model's alone. stages: which the run
+    sampled.
     """
 
     role: Role
     totals: Totals
     concepts: tuple[str, ...]
     infos: Sequence[Mapping[str, Any]] = ()
+    stages: str = "all"
 
     @classmethod
     def of(cls, run: Run, cell: Cell) -> "Subject":
         """One cell, as far as it came."""
         concepts, infos = tuple(s.concept for s in cell.stages), tuple(s.info for s in cell.stages)
-        return cls("method", run.summed(cell), concepts, infos)
+        return cls("method", run.summed(cell), concepts, infos, run.stages)
 
     @classmethod
     def floor(cls, run: Run) -> "Subject":
@@ -63,6 +66,14 @@ class Subject:
     def matrix(self, name: str) -> pd.DataFrame:
         """R[t, k] with stage 0. Of what does not learn only stage 0 is filled."""
         return matrices.stage_matrix(self.mean, name, self.concepts)
+
+    def unsampled(self, name: str, of_square: Callable[[matrices.Array], float]) -> str | None:
+        """Why a figure of R[1..T] is missing, if it reads stages and concepts that were not to be drawn; else None."""
+        if self.stages == "all":
+            return None
+        there = pd.Series(0.0, index=self.mean.index)
+        R = matrices.stage_matrix(there, name, self.concepts).to_numpy()  # NaN where there is no row at all
+        return f"not sampled: --stages {self.stages}" if math.isnan(of_square(R[1:])) else None
 
     def final(self, name: str, stratum: str) -> float:
         """Score of a stratum after the last stage, NaN if there is none."""

@@ -18,8 +18,14 @@ from cat_bench.results.scoring.scores import ALL
 from cat_bench.results.tables.summary import Summary
 
 
-def plasticity_forgetting(run: Run, summary: Summary) -> Plot:
-    """Concept accuracy and fidelity: forgetting to the right, plasticity upwards; the best corner is top left."""
+def plasticity_forgetting(run: Run, summary: Summary) -> Plot | None:
+    """Concept accuracy and fidelity: forgetting to the right, plasticity upwards; the best corner is top left.
+
+    None if too few stages were sampled for it.
+    """
+    measured = [f"{name}_forgetting" for name in drawn_metrics(run)]
+    if summary.stages != "all" and all(row.values[id].mean is None for row in summary.methods for id in measured):
+        return None
     figure = _scatters(
         run, summary, ("{}_forgetting", "forgetting ↓"), ("{}_plasticity", "plasticity ↑"), corner="↖ better"
     )

@@ -107,6 +107,11 @@ class Run:
         """Each metric with each model that made scores of it."""
         return tuple(dict.fromkeys(judge for _, totals in self.totals for judge in totals.judges))
 
+    @property
+    def stages(self) -> str:
+        """Which stages were sampled: all, diagonal+last or last."""
+        return str(_spec(self.info).get("stages") or "all")
+
     def of(self, method: str) -> tuple[Cell, ...]:
         """The cells of one method."""
         return tuple(cell for cell in self.cells if cell.method == method)

@@ -18,7 +18,7 @@ from cat_bench.results.records.long_table import write_atomically
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report import reading
 from cat_bench.results.report.long_tables import write_long_table
-from cat_bench.results.tables.formats import group_tables, headline, latex, markdown
+from cat_bench.results.tables.formats import SAMPLED, group_tables, headline, latex, markdown
 from cat_bench.results.tables.summary import Summary, summarise
 
 
@@ -127,6 +127,7 @@ def page(run: Run, summary: Summary, figures: tuple[Plot, ...], pictures: tuple[
         plots=figures,
         grids=pictures,
         verdicts=reading.verdicts(summary),
+        sampled=SAMPLED[run.stages],
         trouble=reading.trouble(run),
         mixtures=reading.mixtures(run),
         missing=reading.missing_scores(run),

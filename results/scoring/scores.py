@@ -65,7 +65,7 @@ def score_stage(
     preservation_images: int = 1,
     noise: Noise = Noise(),
     readings: Readings | None = None,
-    untriggered: Untriggered = Untriggered(),
+    untriggered: Untriggered | None = Untriggered(),
 ) -> pd.DataFrame:
     """All rows of one stage of one cell.
 
@@ -75,14 +75,16 @@ def score_stage(
     (prompts, d) per concept. preservation and base_preservation: (n, d) per stratum, the same prompts and noise row by
     row, with `preservation_images` images a prompt. extractor: id of the model that made all these. noise: what the
     images were drawn from; null without it.
-    readings: what was read off the concepts' images. untriggered: pictures of the classes without a trigger.
+    readings: what was read off the concepts' images. untriggered: pictures of the classes without a trigger; None: the
+    stage was to draw none, and has no rows of them.
 
     Raises ResultError where shapes do not fit. What cannot be computed is a row with a null value and a reason.
     """
     key = _key(cell, cell["method"], extractor) | {"order": cell["order"], "seed": cell["seed"], "stage": stage}
     key["label"] = cell.get("label", cell["method"])
     blocks = _concepts(concepts, known, texts, noise, readings)
-    blocks += _classes(untriggered, known, concepts.keys(), preservation_images, noise)
+    if untriggered is not None:
+        blocks += _classes(untriggered, known, concepts.keys(), preservation_images, noise)
     blocks += preservation_blocks(preservation, base_preservation, preservation_images, noise.preservation)
     return frame([key | b for b in blocks])
 

@@ -100,8 +100,19 @@ def gaps(rows: Sequence[Row], chosen: Sequence[Figure]) -> tuple[str, ...]:
     return tuple(lines)
 
 
+SAMPLED = {
+    "all": "Sampled: after every stage, all concepts learned so far.",
+    "diagonal+last": "Sampled (--stages diagonal+last): after each stage the concept just learned, after the last all.",
+    "last": "Sampled (--stages last): after the last stage alone.",
+}
+
+
 def note(summary: Summary) -> str:
-    """What the numbers of this summary are: mean and spread, or one value."""
+    """What the numbers of this summary are: mean and spread, or one value; of which stages, if not of all."""
+    return _spread(summary) + (f" {SAMPLED[summary.stages]}" if summary.stages != "all" else "")
+
+
+def _spread(summary: Summary) -> str:
     counts = {row.cells for row in summary.methods if row.cells}
     if counts == {1}:
         return "n = 1: one cell a method, so there is no spread and small differences can be noise. Bold: best value."

@@ -55,12 +55,13 @@ class Row:
 class Summary:
     """The whole table: floor and other noise first, then the methods in the order of the run, ceiling last.
 
-    doubts: by metric why it is not to be trusted, where it failed a test of the instrument.
+    doubts: by metric why it is not to be trusted, where it failed a test of the instrument. stages: which were sampled.
     """
 
     figures: tuple[Figure, ...]
     rows: tuple[Row, ...]
     doubts: Mapping[str, str] = field(default_factory=dict)
+    stages: str = "all"
 
     @property
     def methods(self) -> tuple[Row, ...]:
@@ -118,7 +119,7 @@ def summarise(run: Run) -> Summary:
         why = next((f"{cell.status}: {cell.reason}" for cell in cells if not run.complete(cell)), "no cells")
         rows.append(_row(method, "method", subjects, len(cells), declared, why))
     rows.append(_row(REAL, "ceiling", [ceiling] if ceiling.totals.size else [], 1, declared, missing))
-    return Summary(declared, tuple(rows), doubts(run))
+    return Summary(declared, tuple(rows), doubts(run), run.stages)
 
 
 def doubts(run: Run) -> dict[str, str]:

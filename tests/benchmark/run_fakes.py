@@ -157,7 +157,7 @@ class FakeEngine:
         self, cell: CellPlan | None, stage: StagePlan, adapter: Path | None, start: int
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         self.calls.append(f"sample {cell.cell.path if cell else 'base'} {stage.number} from {start}")
-        parts = list(portions([item.kind for item in stage.items], self.batch))
+        parts = list(portions([item.company for item in stage.items], self.batch))
         assert start in [part.start for part in parts]
         model = adapter.read_bytes().hex() if adapter else ""
         for part in parts:

@@ -37,6 +37,10 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["run", "--method", "lora", "--set", "cat.weight=1"], "given for cat, which is not among the methods"),
         (["run", "--steps", "0"], "sampler.steps: input should be greater than or equal to 1 (given: 0)"),
         (["run", "--sampler", "euler"], "sampler.name: input should be 'dpm++' or 'ddim'"),
+        (
+            ["run", "--stages", "diagonal"],
+            "the run's settings: stages: input should be 'all', 'diagonal+last' or 'last' (given: 'diagonal')",
+        ),
         (["run", "--spec", "none.toml"], "none.toml cannot be read as TOML"),
         (["run", "--threads", "2"], "threads: CPU threads are no setting any more: every worker computes with one"),
         (["run", "--workers", "many"], "--workers 'many': give a number, or auto"),
