@@ -67,7 +67,7 @@ def _write(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> pa.Table:
 
 def _lines(table: pa.Table) -> memoryview:
     """The rows as CSV, written as pandas writes them: shortest exact numbers, null an empty field."""
-    fields = [_text(table.column(name).chunk(0)) for name in SCHEMA.names] if table.num_rows else []
+    fields = [_text(column.chunk(0)) for column in table.columns] if table.num_rows else []
     if not fields:
         return memoryview(b"")
     joined = pc.binary_join_element_wise(*fields, ",", null_handling="replace", null_replacement="")
