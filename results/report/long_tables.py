@@ -95,5 +95,5 @@ def _text(column: pa.Array) -> pa.Array:
 
 def _quoted(word: str) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow([word, ""])
-    return buffer.getvalue()[:-1]
+    csv.writer(buffer, lineterminator="\n").writerow([word, ""])
+    return buffer.getvalue()[: -len(",\n")]
