@@ -25,7 +25,7 @@ def test_the_example_prints_r(tmp_path: Path) -> None:
     head, stages, *rows, first, second, third, png = (line.split() for line in done.stdout.splitlines())
     assert head == ["concept", "vadoro", "mikato"] and stages == ["stage"]
     shown = [" ".join(row[:4]) for row in (first, second, third)]
-    assert shown == ["concept vadoro 0 0", "concept vadoro 1 0", "concept mikato 0 0"]
+    assert shown == ["concept mikato 0 0", "concept mikato 1 0", "concept vadoro 0 0"]
     assert png == ["PNG"]
     assert [row[0] for row in rows] == ["0", "1", "2"] and rows[1][2] == "NaN"
     assert all(-1 <= float(value) <= 1 for value in (rows[1][1], *rows[2][1:]))

@@ -71,7 +71,7 @@ class Making:
 
     def keep(self, made: Files) -> None:
         """Put files that a worker made in the stage's folder; once it is embedded, all its images are there."""
-        if EMBEDDINGS in made.files:
+        if EMBEDDINGS in made.files and self.stage.items:
             pack(self.place.folder, self.stage.items)
         for name, content in made.files.items():
             if picture := name.startswith(f"{LOOSE}/"):

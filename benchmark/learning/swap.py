@@ -43,6 +43,14 @@ def module_swap(network: nn.Module, name: str, other: nn.Module) -> Swap:
     return (network.get_submodule(parent)._modules, child, other)
 
 
+def uncompiled(network: nn.Module) -> list[Swap]:
+    """Modules that torch.compile compiled in place, as they are written: what was compiled for sampling would be
+    compiled again for gradients and for each adapter, for minutes, and be no faster.
+    """
+    compiled = (module for module in network.modules() if module._compiled_call_impl is not None)
+    return [(module.__dict__, "_compiled_call_impl", None) for module in compiled]
+
+
 def cast_swaps(network: nn.Module, dtype: torch.dtype | None) -> list[Swap]:
     """The frozen weights of linear and convolution layers, cast once to `dtype` (None: no swaps).
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from pathlib import Path
 import torch
 import torch.distributed as team
 from torch import nn
+
+from cat_bench.benchmark.system.compiler import compiler
 
 WARMUP_STEPS = 100
 FALL = 0.3  # share of the steps, the last, over which the learning rate falls
@@ -35,7 +36,7 @@ class Progress:
 
 def compiled(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     """The function by torch.compile where it can be had (a GPU, or a C++ compiler): it saves a quarter to a third."""
-    if torch.cuda.is_available() or any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+    if torch.cuda.is_available() or compiler():
         return torch.compile(function)
     return function
 

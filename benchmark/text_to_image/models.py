@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from cat_bench.benchmark.backbones import folders as backbones
 from cat_bench.benchmark.backbones.registry import Registered, entry_for, known_as
-from cat_bench.benchmark.errors import CatBenchError
+from cat_bench.benchmark.errors import CatBenchError, SpecError
 from cat_bench.benchmark.extractors import folders as extractors
 from cat_bench.benchmark.planning.identity import CLIP, DINO, Identity, Model
 from cat_bench.benchmark.planning.spec import Economy, RunSpec
+from cat_bench.benchmark.system.compiler import compiler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +54,11 @@ class TextToImage:
     """The domain of text-to-image models: what `planning.engine.Domain` asks for."""
 
     def settled(self, spec: RunSpec) -> RunSpec:
-        """The sampler's settings are the backbone's own unless given."""
+        """The sampler's settings are the backbone's own unless given. Raises SpecError for what cannot be had here."""
+        if spec.economy.compile and compiler() is None:
+            raise SpecError(
+                "economy compile: no C++ compiler is found (CXX, g++, clang++): install one, or leave it out"
+            )
         known = Models.find(spec).registered
         usual = {"name": known.scheduler, "steps": known.steps, "guidance": known.guidance}
         missing = {key: value for key, value in usual.items() if getattr(spec.sampler, key) is None}

@@ -14,7 +14,7 @@ from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.backbones.conditioning import Conditioning
 from cat_bench.benchmark.errors import TrainingError
 from cat_bench.benchmark.learning.lora import LoraAdapter, Mode
-from cat_bench.benchmark.learning.swap import Swap, cast_swaps, swapped
+from cat_bench.benchmark.learning.swap import Swap, cast_swaps, swapped, uncompiled
 from cat_bench.benchmark.system.device import Precision, attention_in_full, autocast, compute_dtype, input_dtype
 from cat_bench.benchmark.text_to_image.batches import Drawn
 from cat_bench.methods.base import Query
@@ -38,6 +38,7 @@ class Predictor:
         self.tokens = dict(tokens) if adapter.token is None else {**tokens, trigger: adapter.token}
         self.dtype = input_dtype(precision, backbone.unet.dtype)
         self.static: list[Swap] = cast_swaps(backbone.unet, compute_dtype(precision))
+        self.static += uncompiled(backbone.unet)
         full = attention_in_full(backbone.device, precision)
         self.static += lean_attention(backbone.unet, in_full) if full else lean_attention(backbone.unet)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cat_bench.benchmark.errors import SpecError
+from cat_bench.benchmark.system.compiler import keep_compiled
 from cat_bench.benchmark.system.memory import available_memory
 from cat_bench.benchmark.system.provenance import cores
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cat_bench.benchmark.planning.engine import Domain
     from cat_bench.benchmark.planning.plan import Plan
 
+COMPILED = ".compiled"  # in the folder of runs: what torch.compile has made; safe to delete
 SCRATCH = ".workers"  # in a run's folder: what workers of this machine have in hand
 
 # What a worker on the CPU needs, from what `faces5` and Stable Diffusion 1.5 took (docs/performance.md): libraries and
@@ -51,6 +53,8 @@ def assemble(crew: Crew, plan: Plan, domain: Domain, chains: int) -> tuple[Execu
     """
     from cat_bench.benchmark.execution.workers.executor import Setup
 
+    if plan.spec.economy.compile:
+        keep_compiled(plan.folder.parent / COMPILED)
     setup = Setup(replace(plan, cells=()), domain)
     if crew.cluster is not None:
         from cat_bench.benchmark.execution.workers.cluster import Cluster

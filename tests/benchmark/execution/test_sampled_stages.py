@@ -14,6 +14,7 @@ from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.planning.events import Planned, StageEnded
 from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.spec import resolve
+from cat_bench.results.records.images import StageImages
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report.report import write_report
 from cat_bench.results.tables.formats import summary_table
@@ -63,19 +64,26 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     return found
 
 
-def pictures(runs: Path) -> dict[str, bytes]:
-    return {name: content for name, content in tables(runs / "letters5").items() if name.endswith(".png")}
+def pictures(folder: Path) -> dict[str, bytes]:
+    """All images below a folder, by the folder of their file and their path."""
+    found = {}
+    for path in folder.rglob("images.parquet"):
+        file = StageImages(path)
+        names = [f"{path.parent.relative_to(folder)}/{row.path}" for row in file.rows]
+        found |= dict(zip(names, file.pngs(0, len(file)), strict=True))
+    return found
 
 
 @pytest.mark.parametrize(("stages", "blocks", "kept"), [("all", 15, 5), ("diagonal+last", 9, 1), ("last", 5, 1)])
 def test_so_many_images_are_drawn(made: Mapping[str, Path], stages: str, blocks: int, kept: int) -> None:
     cell = made[stages] / "letters5/clora/order0-seed0"
-    assert len(list(cell.glob("*/images/**/*.png"))) == blocks * BLOCK + kept * KEPT
+    assert len(pictures(cell)) == blocks * BLOCK + kept * KEPT
+    assert len(list(cell.glob("*/images.parquet"))) == (1 if stages == "last" else 5)
 
 
 @pytest.mark.parametrize("stages", ["diagonal+last", "last"])
 def test_what_is_drawn_is_the_same_to_the_last_bit(made: Mapping[str, Path], stages: str) -> None:
-    every, fewer = pictures(made["all"]), pictures(made[stages])
+    every, fewer = pictures(made["all"] / "letters5"), pictures(made[stages] / "letters5")
     assert len(fewer) < len(every) and fewer.items() <= every.items()
     last = [f"{method}/order0-seed0/05-eve" for method in SPEC["methods"]]
     whole, other = (tables(made[which] / "letters5") for which in ("all", stages))
