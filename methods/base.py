@@ -1,47 +1,29 @@
 """What a method is: the predictions it asks for, the loss it minimises, and what it does before and after a concept."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
-from torch.nn import Parameter
 
+from cat_bench.methods.adapter import Adapter
+from cat_bench.methods.batch import Batch, Everything, Generated, Kept, Pool, Query
 from cat_bench.methods.errors import MethodError
 
-__all__ = ["Adapter", "Batch", "Concept", "Method", "MethodError", "Query", "mse"]
-
-
-@dataclass(frozen=True)
-class Query:
-    """One prediction a method needs at this step, for the same noisy latents and timesteps as every other of the step.
-
-    prompt   n texts, one for each item of the batch.
-    adapter  "on": the model as it is being trained; "off": the untouched backbone; "previous": the model as it entered
-             this stage. Only "on" carries a gradient.
-    """
-
-    prompt: tuple[str, ...]
-    adapter: Literal["on", "off", "previous"] = "on"
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One training step's items.
-
-    target                  (n, c, h, w) what the backbone should predict: the noise or the velocity
-    prompt                  n captions with the concept's trigger
-    prompt_without_trigger  the same captions without it
-    step                    from 0
-    """
-
-    target: Tensor
-    prompt: tuple[str, ...]
-    prompt_without_trigger: tuple[str, ...]
-    step: int
+__all__ = [
+    "Adapter",
+    "Batch",
+    "Concept",
+    "Everything",
+    "Generated",
+    "Kept",
+    "Method",
+    "MethodError",
+    "Pool",
+    "Query",
+    "mse",
+]
 
 
 class Concept(Protocol):
@@ -53,63 +35,8 @@ class Concept(Protocol):
     def trigger(self) -> str: ...
     @property
     def noun(self) -> str: ...
-
-
-class Adapter(Protocol):
-    """A low-rank adapter on the backbone's attention layers, and what earlier concepts left behind.
-
-    The weight of layer `name` is W0 + past(name) + delta(name), and that sum is what is sampled after a stage.
-    """
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The adapted layers, in module order."""
-
-    @property
-    def A(self) -> Mapping[str, Parameter]:
-        """(rank, in), trained."""
-
-    @property
-    def B(self) -> Mapping[str, Parameter]:
-        """(out, rank), trained."""
-
-    @property
-    def rank(self) -> int: ...
-
-    @property
-    def scaling(self) -> float:
-        """alpha / rank."""
-
-    @property
-    def factors(self) -> Sequence[Mapping[str, tuple[Tensor, Tensor]]]:
-        """For each folded adapter, oldest first, {name: (A (rank, in), B (out, rank))}, ΔW = B @ A: scaling is in B."""
-
-    @property
-    def dense(self) -> Mapping[str, Tensor]:
-        """{name: (out, in)} the part of the past that is not low-rank; {} if there is none."""
-
-    @property
-    def generator(self) -> torch.Generator:
-        """This stage's own stream for initial values; a method draws from no other."""
-
-    @property
-    def token(self) -> Parameter | None:
-        """(1, d) learned embedding that stands for the trigger; None unless the method has `learns_token`."""
-
-    def past(self, name: str) -> Tensor:
-        """(out, in) fp32, frozen: ΔW of all earlier concepts, dense + Σ B_i A_i; zeros before the second concept."""
-
-    def delta(self, name: str) -> Tensor:
-        """(out, in) scaling · B @ A, differentiable."""
-
-    def reset(self, A: Mapping[str, Tensor] | None = None) -> None:
-        """Start afresh: B = 0; A as given, or drawn from `generator` as peft does; a learned token is drawn anew."""
-
-    def fold(self) -> None:
-        """Append (A, scaling · B) to `factors`, then reset(): the sampled model stays the same."""
-
-    def replace(self, dense: Mapping[str, Tensor]) -> None:
-        """The past becomes exactly `dense`, `factors` is cleared, then reset()."""
+    def fill(self, template: str, form: str) -> str:
+        """A prompt from a template with "{}"; form: "trigger" (and class noun), "noun" or "token" (trigger alone)."""
 
 
 class Method:
@@ -118,8 +45,8 @@ class Method:
     One instance learns one concept. For every stage of a sequence the trainer makes a new one, gives it by `load` what
     the last one's `state` returned, sets `earlier`, and then calls `begin`, at each step `queries` and `loss`, and
     `end`. What is to last from one concept to the next is therefore in the adapter or in `state`. After a stage another
-    new instance, which gets the state alone, is asked for `token`. A method never calls the network: the trainer
-    answers its queries.
+    new instance, which gets the state alone, is asked for `token` and `route`. A method never calls the network: the
+    trainer answers its queries. `pools`, `survey` and `route` are for methods that need more than a concept's batch.
     """
 
     class Config(BaseModel):
@@ -144,6 +71,8 @@ class Method:
     learns_token: ClassVar[bool] = False
     # False: `adapter.factors` are never looked at one by one, and become one dense sum once they outweigh it.
     keeps_factors: ClassVar[bool] = True
+    carries: ClassVar[str] = "one adapter"  # from concept to concept, in words; tables print it beside the name
+    reference: ClassVar[bool] = False  # True: a bound beside the others, never ranked
     # Differences from Config's defaults: "paper", and one under the id of each backbone that has settings of its own.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
@@ -167,6 +96,31 @@ class Method:
     def end(self, concept: Concept, adapter: Adapter) -> None:
         """After the last step on `concept`: merge, accumulate, select."""
 
+    def pools(self, concept: Concept) -> Mapping[str, Pool]:
+        """Further sources of items at each step, by name, asked once before `begin`; a pool without items is left out.
+
+        A pool draws from streams of its own: the concept's batches, noise and timesteps are what they are without it.
+        """
+        return {}
+
+    def survey(self) -> int:
+        """How many items to look at between the last step and `end`, one by one and without an update."""
+        return 0
+
+    def surveyed(self, gradients: Mapping[str, Tensor], adapter: Adapter) -> None:
+        """Of one such item the gradient of ‖ε_on − ε‖² alone (mean squared error, with the trigger), by "A.<layer>",
+        "B.<layer>" and "token": of what is trained. The items are drawn as a step's are, from a stream of their own.
+        """
+
+    def route(self, prompt: str, concepts: Sequence[Concept]) -> Sequence[float] | None:
+        """The weight of each of `adapter.factors` for a prompt; None: the whole past, as it is.
+
+        concepts: those learned so far, oldest first: as many as factors where every concept is folded. Training asks
+        with the earlier ones, sampling with the stage's own, too, and an instance that has the state alone. What is
+        dense, and what trains, counts in full. Items of equal weights are computed together.
+        """
+        return None
+
     def token(self, concept: Concept) -> Tensor | None:
         """(1, d) the embedding learned for an already learned concept's trigger; None if the trigger is plain text."""
         return None
@@ -177,6 +131,23 @@ class Method:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what the last concept's state() gave, on any device; not called before the first concept."""
+
+    @classmethod
+    def foresee(cls, config: Config, inputs: Mapping[str, int], concepts: int) -> str | None:
+        """One line, said before a run, on what cannot go as it should with so many concepts; None: all is well.
+
+        inputs: how many inputs each linear layer of the network has, by name.
+        """
+        return None
+
+    @property
+    def form(self) -> str:
+        """How prompts name a concept: see `Concept.fill`."""
+        return "trigger" if self.uses_noun else "token"
+
+    def about(self, concept: Concept, batch: Batch) -> tuple[str, ...]:
+        """The batch's captions about another concept, such as an earlier one."""
+        return tuple(concept.fill(template, self.form) for template in batch.templates)
 
     @classmethod
     def configure(

@@ -7,6 +7,7 @@
 | `dense.<layer>` | the full-rank part of the past (out, in) |
 | `token` | the learned token (1, d), where the method learns one |
 | `extra.<key>` | what the method itself carries |
+| `kept.<key>` | items of earlier concepts that its pools carry |
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class AdapterState:
     dense: Mapping[str, Tensor] = field(default_factory=dict)
     token: Tensor | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
 
     def pack(self) -> dict[str, Tensor]:
         """Copies on the CPU by the keys above, none sharing memory with another, as safetensors wants them."""
@@ -43,6 +45,7 @@ class AdapterState:
         if self.token is not None:
             flat["token"] = self.token
         flat |= {f"extra.{key}": value for key, value in self.extra.items()}
+        flat |= {f"kept.{key}": value for key, value in self.kept.items()}
         return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in flat.items()}
 
     @classmethod
@@ -63,6 +66,7 @@ class AdapterState:
             below("dense."),
             flat.get("token"),
             below("extra."),
+            below("kept."),
         )
 
 
@@ -88,7 +92,7 @@ def check_fit(flat: Mapping[str, Tensor], own: AdapterState) -> None:
             shapes[f"dense.{name}"] = (own.B[name].shape[0], own.A[name].shape[1])
     if own.token is not None:
         shapes["token"] = tuple(own.token.shape)
-    for key in sorted(shapes.keys() ^ {key for key in flat if not key.startswith("extra.")}):
+    for key in sorted(shapes.keys() ^ {key for key in flat if not key.startswith(("extra.", "kept."))}):
         side = "lacks" if key in shapes else "has, against this backbone and these settings,"
         raise AdapterError(f"the stored adapter {side} {key}")
     for key, shape in shapes.items():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+PEFT_NAME = "default"
 
 
 class LeanLinear(Linear):  # type: ignore[misc]  # peft has no types
@@ -69,3 +73,21 @@ class _Lean(torch.autograd.Function):
             return None, None, dA, dB, None, None, None, None
         by_A, by_W = (grad.to(of_x).view(ctx.shape) for grad in (middle.mm(A), outer.mm(W)))
         return by_A, by_W, dA, dB, None, None, None, None
+
+
+def inject(
+    network: nn.Module, names: Sequence[str], rank: int, scaling: float
+) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+    """Put such layers in the place of these linear ones; A and B of each, in fp32 whatever the base is held in."""
+    with torch.random.fork_rng(devices=[]):  # peft draws its A from the global stream; ours is drawn later
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(names))
+        config._register_custom_module({nn.Linear: LeanLinear})
+        inject_adapter_in_model(config, network, PEFT_NAME)
+    found: tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]] = ({}, {})
+    for name in names:
+        layer = network.get_submodule(name)
+        assert isinstance(layer, LeanLinear)  # injected above
+        layer.scaling[PEFT_NAME] = scaling  # peft wants a whole alpha
+        for mine, theirs in zip(found, (layer.lora_A, layer.lora_B), strict=True):
+            mine[name] = theirs[PEFT_NAME].float().get_parameter("weight")
+    return found

@@ -8,18 +8,16 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from cat_bench.benchmark.errors import AdapterError
 from cat_bench.benchmark.learning.adapter_state import AdapterState, check_fit
 from cat_bench.benchmark.learning.host import Host, linear_layers
-from cat_bench.benchmark.learning.lean import LeanLinear
-from cat_bench.benchmark.learning.past import Past
+from cat_bench.benchmark.learning.lean import inject
+from cat_bench.benchmark.learning.past import Past, Weights
 from cat_bench.benchmark.learning.swap import Swap, folded, module_swap, parameter_swap, swapped
 
-PEFT_NAME = "default"
 Mode = Literal["on", "off", "previous"]
 
 
@@ -51,26 +49,15 @@ class LoraAdapter:
         fresh = torch.zeros(1, host.token_width, device=host.device)
         self.token = nn.Parameter(fresh) if learns_token else None
         self._entry: tuple[Past, dict[str, tuple[Tensor, Tensor]]] | None = None  # as this stage was entered
-        self._swaps: dict[tuple[Mode, torch.dtype | None], list[Swap]] = {}
+        self._swaps: dict[tuple[Mode, torch.dtype | None, Weights | None], list[Swap]] = {}
+        self.kept: dict[str, Tensor] = {}  # items of earlier concepts, carried along for the trainer's pools
 
         network = host.network
         if any(isinstance(module, LoraLayer) for module in network.modules()):
             raise AdapterError(f"backbone {host.id} already carries an adapter; close() it first")
         self._base = linear_layers(network, targets)
         self.names = tuple(self._base)
-        with torch.random.fork_rng(devices=[]):  # peft draws its A from the global stream; reset() draws ours
-            config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(self.names))
-            config._register_custom_module({nn.Linear: LeanLinear})
-            inject_adapter_in_model(config, network, PEFT_NAME)
-        self.A: dict[str, nn.Parameter] = {}
-        self.B: dict[str, nn.Parameter] = {}
-        for name in self.names:
-            layer = network.get_submodule(name)
-            assert isinstance(layer, LoraLayer)  # injected above
-            layer.scaling[PEFT_NAME] = self.scaling  # peft wants a whole alpha
-            for mine, theirs in ((self.A, layer.lora_A), (self.B, layer.lora_B)):
-                factor = theirs[PEFT_NAME].float()  # trained in fp32, whatever the base is held in
-                mine[name] = factor.get_parameter("weight")
+        self.A, self.B = inject(network, self.names, rank, self.scaling)
         self.reset()
 
     @property
@@ -83,9 +70,9 @@ class LoraAdapter:
         """The part of the past that is not low-rank."""
         return self._past.dense
 
-    def past(self, name: str) -> Tensor:
-        """ΔW (out, in) in fp32 carried in from earlier concepts: dense + Σ B_i A_i. Frozen; do not write."""
-        return self._past.of(name, self._base[name].weight)
+    def past(self, name: str, weights: Weights | None = None) -> Tensor:
+        """ΔW (out, in) in fp32 of earlier concepts: dense + Σ w_i B_i A_i (None: w_i = 1). Frozen; do not write."""
+        return self._past.of(name, self._base[name].weight, weights)
 
     def delta(self, name: str) -> Tensor:
         """What trains now, scaling · B A (out, in), differentiable."""
@@ -96,10 +83,14 @@ class LoraAdapter:
         """Everything learned so far, past + delta (out, in) in fp32: what is folded into W0 to sample."""
         return {name: self.past(name) + self.delta(name) for name in self.names}
 
+    def named(self) -> dict[str, nn.Parameter]:
+        """What an optimiser trains, by its stored name: A and B of each layer in module order, then a learned token."""
+        own = {f"{key}.{name}": part[name] for name in self.names for key, part in (("A", self.A), ("B", self.B))}
+        return own if self.token is None else {**own, "token": self.token}
+
     def parameters(self) -> list[nn.Parameter]:
-        """What an optimiser trains: A and B of each layer in module order, then the token if one is learned."""
-        weights = [factor[name] for name in self.names for factor in (self.A, self.B)]
-        return weights if self.token is None else [*weights, self.token]
+        """The same without names."""
+        return list(self.named().values())
 
     @torch.no_grad()
     def reset(self, A: Mapping[str, Tensor] | None = None) -> None:
@@ -124,9 +115,13 @@ class LoraAdapter:
     @torch.no_grad()
     def fold(self) -> None:
         """The trainable adapter joins the past as it is, and a fresh one takes its place."""
-        current = {name: (self.A[name].detach().clone(), self.scaling * self.B[name].detach()) for name in self.names}
-        self._set_past(Past([*self.factors, current], self.dense))
+        self._set_past(Past([*self.factors, self.current()], self.dense))
         self.reset()
+
+    @torch.no_grad()
+    def current(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """A copy of what trains, as it would be folded: scaling inside B."""
+        return {name: (self.A[name].detach().clone(), self.scaling * self.B[name].detach()) for name in self.names}
 
     @torch.no_grad()
     def replace(self, dense: Mapping[str, Tensor]) -> None:
@@ -146,7 +141,7 @@ class LoraAdapter:
 
     @torch.no_grad()
     def enter(self, generator: torch.Generator, keeps_factors: bool = True) -> None:
-        """Begin a stage: take its `init` stream, and remember the state now as "previous".
+        """Begin a stage: take its `init` stream, remember the state now as "previous", and train all of it.
 
         keeps_factors False: the factors become one dense sum once they outweigh it.
         """
@@ -155,33 +150,35 @@ class LoraAdapter:
         self._set_past(self._past if keeps_factors else self._past.compact(weights))
         trained = {name: (self.A[name].detach().clone(), self.B[name].detach().clone()) for name in self.names}
         self._entry = self._past, trained
+        for parameter in self.parameters():
+            parameter.requires_grad_(True)
 
     @torch.no_grad()
-    def entered(self) -> dict[str, Tensor]:
+    def entered(self, weights: Weights | None = None) -> dict[str, Tensor]:
         """What `deltas` was when this stage was entered, computed anew. Raises AdapterError before the first."""
         if self._entry is None:
             raise AdapterError('"previous" was asked for before a stage was entered')
         past, trained = self._entry
-        return {n: past.of(n, self._base[n].weight) + self.scaling * (B @ A) for n, (A, B) in trained.items()}
+        return {n: past.of(n, self._base[n].weight, weights) + self.scaling * (B @ A) for n, (A, B) in trained.items()}
 
     @contextmanager
-    def use(self, mode: Mode, dtype: torch.dtype | None = None) -> Iterator[None]:
+    def use(self, mode: Mode, dtype: torch.dtype | None = None, weights: Weights | None = None) -> Iterator[None]:
         """While it lasts the network is W0 + past + delta ("on"), W0 ("off"), or the state at this stage's entry.
 
-        `dtype` is what changed weights are cast to, for a caller that has cast all others.
+        `dtype` is what changed weights are cast to, for a caller that has cast all others; `weights` as in `past`.
         """
-        key = (mode, dtype)
+        key = (mode, dtype, weights)
         if key not in self._swaps:
-            self._swaps[key] = self._make_swaps(mode, dtype)
+            self._swaps[key] = self._make_swaps(mode, dtype, weights)
         with swapped(self._swaps[key]):
             yield
 
-    def _make_swaps(self, mode: Mode, dtype: torch.dtype | None) -> list[Swap]:
+    def _make_swaps(self, mode: Mode, dtype: torch.dtype | None, weights: Weights | None) -> list[Swap]:
         change: Mapping[str, Tensor] = {}
         if mode == "on" and self._past:
-            change = {name: self.past(name) for name in self.names}
+            change = {name: self.past(name, weights) for name in self.names}
         elif mode == "previous":
-            change = self.entered()
+            change = self.entered(weights)
         swaps = [
             parameter_swap(self._base[name], "weight", folded(self._base[name], change[name], dtype)) for name in change
         ]
@@ -202,7 +199,7 @@ class LoraAdapter:
         return self._state(extra or {}).pack()
 
     def _state(self, extra: Mapping[str, Tensor]) -> AdapterState:
-        return AdapterState(self.A, self.B, tuple(self.factors), self.dense, self.token, extra)
+        return AdapterState(self.A, self.B, tuple(self.factors), self.dense, self.token, extra, self.kept)
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -217,4 +214,5 @@ class LoraAdapter:
         if self.token is not None and held.token is not None:
             self.token.copy_(held.token)
         self._set_past(Past([dict(factor) for factor in held.factors], dict(held.dense)))
+        self.kept = dict(held.kept)
         return dict(held.extra)

@@ -16,7 +16,7 @@ from cat_bench.benchmark.learning.lora import LoraAdapter, Mode
 from cat_bench.benchmark.planning.events import Learning
 from cat_bench.benchmark.planning.spec import Economy
 from cat_bench.benchmark.system.device import Precision
-from cat_bench.methods.base import Batch, Method, Query
+from cat_bench.methods.base import Batch, Method, Query, mse
 
 
 class Drawn(Protocol):
@@ -90,6 +90,21 @@ def fit(
         scaler.step(optimiser)
         scaler.update()
         yield Learning(step + 1, config.steps, loss)
+
+
+def survey(
+    source: Source[D], predict: Predictor[D], adapter: LoraAdapter, method: Method, precision: Precision
+) -> None:
+    """Show the method the denoising gradient of as many single items as it asks for, and update nothing."""
+    trained = {name: parameter for name, parameter in adapter.named().items() if parameter.requires_grad}
+    scale = 2.0**10 if precision == "fp16" else 1.0  # small gradients survive fp16
+    for number in range(method.survey()):
+        drawn = source.draw(1, number)
+        answers = predict({"learn": Query(drawn.batch.prompt)}, drawn)
+        with predict.network("on"):
+            loss = scale * mse(answers["learn"], drawn.batch.target)
+            gradients = torch.autograd.grad(loss, list(trained.values()))
+        method.surveyed({n: g.float() / scale for n, g in zip(trained, gradients, strict=True)}, adapter)
 
 
 def _backward(

@@ -16,7 +16,7 @@ from cat_bench.benchmark.planning.keys import digest
 
 _OURS = "cat_bench.methods"
 # What these do is covered by LEARNING_VERSION, or (the registry, the errors) does not touch what is learned.
-_COVERED = {_OURS, f"{_OURS}.base", f"{_OURS}.registry", f"{_OURS}.errors"}
+_COVERED = {_OURS, *(f"{_OURS}.{name}" for name in ("base", "adapter", "batch", "registry", "errors"))}
 _FOREIGN = {*sys.stdlib_module_names - {"__main__"}, "pydantic"}
 
 

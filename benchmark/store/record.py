@@ -35,6 +35,13 @@ class Named:
         """The words that stand for it: trigger and class noun, or the trigger alone."""
         return f"{self.trigger} {self.noun}" if uses_noun else self.trigger
 
+    def fill(self, template: str, form: str) -> str:
+        """A prompt from a template; forms as in `cat_bench.tasks.concept.Concept.fill`."""
+        from cat_bench.tasks.concept import subject
+        from cat_bench.tasks.photos.captions import fill
+
+        return fill(template, subject(self, form))
+
 
 @dataclass(frozen=True)
 class RunRecord:

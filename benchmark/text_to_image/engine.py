@@ -22,6 +22,7 @@ from cat_bench.benchmark.extractors.dino import DinoModel
 from cat_bench.benchmark.extractors.folders import metric_for
 from cat_bench.benchmark.learning.adapter_state import carried_bytes
 from cat_bench.benchmark.learning.lora import LoraAdapter
+from cat_bench.benchmark.learning.routed import Routed, learned, route_of
 from cat_bench.benchmark.planning.engine import Pictures
 from cat_bench.benchmark.planning.events import Learning
 from cat_bench.benchmark.planning.identity import CLIP, DINO, THREADS
@@ -33,7 +34,7 @@ from cat_bench.benchmark.system.determinism import deterministic
 from cat_bench.benchmark.system.device import resolve_device, resolve_precision
 from cat_bench.benchmark.text_to_image.sampling import Capacity, SamplerConfig, sample
 from cat_bench.benchmark.text_to_image.training import train
-from cat_bench.methods.base import Method
+from cat_bench.methods.base import Concept, Method
 
 
 class TorchEngine:
@@ -74,6 +75,10 @@ class TorchEngine:
         found = (encoder.tokenizer(text, add_special_tokens=False) for encoder in self.backbone.text_encoders)
         return max(len(ids["input_ids"]) for ids in found)
 
+    def inputs(self) -> dict[str, int]:
+        modules = self.backbone.network.named_modules()
+        return {name: module.in_features for name, module in modules if isinstance(module, torch.nn.Linear)}
+
     def learn(self, cell: CellPlan, stage: StagePlan, target: Path) -> Generator[Learning, None, dict[str, Any]]:
         assert stage.concept is not None
         seed = cell.cell.seed
@@ -89,14 +94,14 @@ class TorchEngine:
                 seed=seed,
                 earlier=stage.earlier,
                 precision=self.precision,
-                tokens=self._tokens(method, stage, with_own=False),
+                tokens=self._tokens(method, stage, False),
                 economy=self.economy,
             )
             state = adapter.state_dict(extra=method.state())
             write_bytes(target, save(state))
             deltas, before = adapter.deltas(), adapter.entered()
             return {
-                "trainable_parameters": sum(parameter.numel() for parameter in adapter.parameters()),
+                "trainable_parameters": sum(p.numel() for p in adapter.parameters() if p.requires_grad),
                 "bytes_carried": carried_bytes(state),
                 "delta_norm": _norm(deltas.values()),
                 "change_norm": _norm(delta - before[name] for name, delta in deltas.items()),
@@ -105,12 +110,14 @@ class TorchEngine:
     def sample(
         self, cell: CellPlan | None, stage: StagePlan, adapter: Path | None, start: int
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        deltas: Mapping[str, Tensor] | None = None
+        deltas: Mapping[str, Tensor] | Routed | None = None
         tokens: Mapping[str, Tensor] = {}
         if cell is not None and adapter is not None:
             with closing(self._adapter(cell, torch.Generator())) as loaded:
                 method = self._method(cell, loaded, adapter)
-                deltas, tokens = loaded.deltas(), self._tokens(method, stage, with_own=True)
+                route = route_of(method, self._concepts(stage, True))
+                deltas = learned(loaded, route, [item.text for item in stage.items])
+                tokens = self._tokens(method, stage, True)
         items = stage.items[start:]
         batches = sample(
             self.backbone,
@@ -147,12 +154,14 @@ class TorchEngine:
             method.load(adapter.load_state_dict(tensors))
         return method
 
-    def _tokens(self, method: Method, stage: StagePlan, *, with_own: bool) -> dict[str, Tensor]:
+    def _tokens(self, method: Method, stage: StagePlan, with_own: bool) -> dict[str, Tensor]:
         """Learned embeddings by trigger, of the concepts that have one."""
-        assert stage.concept is not None
-        known = (*stage.earlier, stage.concept) if with_own else stage.earlier
-        found = ((concept.trigger, method.token(concept)) for concept in known)
+        found = ((concept.trigger, method.token(concept)) for concept in self._concepts(stage, with_own))
         return {trigger: token for trigger, token in found if token is not None}
+
+    def _concepts(self, stage: StagePlan, with_own: bool) -> tuple[Concept, ...]:
+        assert stage.concept is not None
+        return (*stage.earlier, stage.concept) if with_own else stage.earlier
 
 
 def _norm(deltas: Iterable[Tensor]) -> float:

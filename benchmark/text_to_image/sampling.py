@@ -17,6 +17,8 @@ from cat_bench.benchmark.backbones.attention import lean_attention, remembered_c
 from cat_bench.benchmark.backbones.backbone import Backbone
 from cat_bench.benchmark.backbones.conditioning import Conditioning
 from cat_bench.benchmark.errors import AdapterError, SamplingError
+from cat_bench.benchmark.learning.past import Weights
+from cat_bench.benchmark.learning.routed import Routed
 from cat_bench.benchmark.learning.swap import Swap, bare_swaps, cast_swaps, folded, parameter_swap, swapped
 from cat_bench.benchmark.planning.portions import portions
 from cat_bench.benchmark.system.device import Precision, autocast, compute_dtype, input_dtype
@@ -51,7 +53,7 @@ def initial_noise(backbone: Backbone, seeds: Sequence[int]) -> Tensor:
 
 def sample(
     backbone: Backbone,
-    deltas: Mapping[str, Tensor] | None,
+    deltas: Mapping[str, Tensor] | Routed | None,
     prompts: Sequence[str],
     seeds: Sequence[int],
     sampler: SamplerConfig = SamplerConfig(),
@@ -65,7 +67,8 @@ def sample(
 
     Images of different `kinds` share no batch (None: all are of one).
     `deltas` ΔW (out, in) by layer name are folded into the pristine W0 (None: the untouched backbone), an adapter that
-    is in the UNet is left out meanwhile, and W0 is back in place whenever the caller has the word. `tokens` has learned
+    is in the UNet is left out meanwhile, and W0 is back in place whenever the caller has the word. Where they are
+    routed, those images of a batch whose prompts get equal weights are drawn together. `tokens` has learned
     embeddings (1, d) by trigger. Where the device's memory does not hold a batch, parts of it are drawn one after
     another; `capacity` remembers how large a part fits, for the next call too. Raises SamplingError, and AdapterError
     where deltas do not fit.
@@ -75,15 +78,24 @@ def sample(
     if sampler.steps < 1 or sampler.batch < 1:
         raise SamplingError(f"sampler needs at least one step and a batch of one, not {sampler.steps}, {sampler.batch}")
     solver = backbone.schedule.solver(sampler.name)
-    network = _static_weights(backbone, deltas or {}, precision)
+    routed = deltas if isinstance(deltas, Routed) else None
+    routes: list[Weights | None] = [routed.route(prompt) if routed else None for prompt in prompts]
+    network, of = [], object()  # the static weights at hand, and of which route
     capacity = capacity or Capacity()
     for part in portions(kinds or [""] * len(prompts), sampler.batch):
-        with torch.no_grad(), swapped(network), autocast(backbone.device, precision):
-            conditioning = _conditioning(backbone, prompts[part], sampler.guidance, tokens)
-            noise = initial_noise(backbone, seeds[part])
-            with swapped(remembered_contexts(backbone.unet)):
-                images = _draw(backbone, solver, sampler, noise, conditioning, precision, capacity)
-        yield part.start, images
+        drawn: dict[int, NDArray[np.uint8]] = {}
+        for weights in dict.fromkeys(routes[part]):
+            if weights != of:
+                change = deltas if not isinstance(deltas, Routed) else deltas.deltas(weights)
+                network, of = _static_weights(backbone, change or {}, precision), weights
+            chosen = [number for number in range(part.start, part.stop) if routes[number] == weights]
+            with torch.no_grad(), swapped(network), autocast(backbone.device, precision):
+                conditioning = _conditioning(backbone, [prompts[i] for i in chosen], sampler.guidance, tokens)
+                noise = initial_noise(backbone, [seeds[i] for i in chosen])
+                with swapped(remembered_contexts(backbone.unet)):
+                    images = _draw(backbone, solver, sampler, noise, conditioning, precision, capacity)
+            drawn |= dict(zip(chosen, images, strict=True))
+        yield part.start, np.stack([drawn[number] for number in range(part.start, part.stop)])
 
 
 def _conditioning(

@@ -1,21 +1,27 @@
 """Is a class a method the benchmark can run? `check_method(MyMethod)` says so, or what to mend, in about a second."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cat_bench.methods.base import Batch, Method, MethodError, Query
-from cat_bench.methods.testing.toy import SHAPE, ToyAdapter, ToyConcept, batches, learn, vector
+from cat_bench.methods.base import Batch, Method, MethodError
+from cat_bench.methods.testing.rules import (
+    CONCEPTS,
+    MethodContractError,
+    check_pools,
+    check_query,
+    require,
+    routes_after,
+)
+from cat_bench.methods.testing.toy import ToyAdapter, answers, batches, fill_pools, learn
 
-CONCEPTS = (ToyConcept("first", "zorvex"), ToyConcept("second", "plimba"), ToyConcept("third", "quonda"))
+__all__ = ["MethodContractError", "check_method"]
+
 QUICK = {"rank": 2, "steps": 4, "batch_size": 3}
-
-
-class MethodContractError(MethodError):
-    """What a method does that the benchmark cannot work with, and what it must do instead."""
 
 
 def check_method(cls: type[Method], overrides: Mapping[str, Any] | None = None) -> None:
@@ -32,26 +38,18 @@ def check_method(cls: type[Method], overrides: Mapping[str, Any] | None = None) 
         raise MethodContractError(f"{getattr(cls, '__name__', cls)}: {error}") from error.__cause__
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise MethodContractError(message)
-
-
 def _declaration(cls: type[Method]) -> None:
-    _require(isinstance(cls, type) and issubclass(cls, Method), "derive it from cat_bench.methods.base.Method")
-    _require("name" in vars(cls), 'has no name; put @register("its-name") above the class')
-    _require(bool(vars(cls).get("title")), "has no title of its own; set the class attribute: tables show it")
-    _require(
-        bool(cls.source), "has no source; set the class attribute: who proposed it, with an arXiv id if it has one"
-    )
-    _require(cls.earlier == (), "defines `earlier`, which the trainer sets; give that attribute another name")
-    _require(issubclass(cls.Config, Method.Config), "derive its Config from Method.Config")
+    require(isinstance(cls, type) and issubclass(cls, Method), "derive it from cat_bench.methods.base.Method")
+    require("name" in vars(cls), 'has no name; put @register("its-name") above the class')
+    require(bool(vars(cls).get("title")), "has no title of its own; set the class attribute: tables show it")
+    require(bool(cls.source), "has no source; set the class attribute: who proposed it, with an arXiv id if it has one")
+    require(bool(cls.carries), 'carries nothing? say so in words: carries = "nothing"; tables print it')
+    require(cls.earlier == (), "defines `earlier`, which the trainer sets; give that attribute another name")
+    require(issubclass(cls.Config, Method.Config), "derive its Config from Method.Config")
     rules = cls.Config.model_config
-    _require(
-        bool(rules.get("frozen")) and rules.get("extra") == "forbid", "its Config must stay frozen, extra='forbid'"
-    )
+    require(bool(rules.get("frozen")) and rules.get("extra") == "forbid", "its Config must stay frozen, extra='forbid'")
     required = [key for key, field in cls.Config.model_fields.items() if field.is_required()]
-    _require(not required, f"setting {required[:1]} has no default; every setting needs one")
+    require(not required, f"setting {required[:1]} has no default; every setting needs one")
     for preset in cls.presets:
         try:
             cls.configure(preset)
@@ -62,37 +60,40 @@ def _declaration(cls: type[Method]) -> None:
 def _one_step(cls: type[Method], config: Method.Config) -> None:
     concept = CONCEPTS[0]
     method, adapter = _build(cls, config)
+    adapter.enter(0)
+    check_pools(cls, method)
+    pools = fill_pools(method, concept, adapter, 0)
     method.begin(concept, adapter)
     for name in adapter.names:
-        _require(not adapter.delta(name).any(), "begin() of the first concept must leave the model as it is: B = 0")
-    batch, noisy = next(batches(method, concept))
+        require(not adapter.delta(name).any(), "begin() of the first concept must leave the model as it is: B = 0")
+    batch, noisy = next(batches(method, concept, pools=pools))
     queries = method.queries(batch)
-    _require(isinstance(queries, dict) and len(queries) > 0, "queries() must return a dict with at least one Query")
+    require(isinstance(queries, dict) and len(queries) > 0, "queries() must return a dict with at least one Query")
     for key, query in queries.items():
-        _require(isinstance(query, Query), f"queries()[{key!r}] must be a Query, not {type(query).__name__}")
-        _require(
-            len(query.prompt) == len(batch.prompt) and not isinstance(query.prompt, str),
-            f"queries()[{key!r}] must have one prompt for each of the {len(batch.prompt)} items of the batch",
-        )
-        _require(query.adapter in ("on", "off", "previous"), f"queries()[{key!r}].adapter: no {query.adapter!r}")
-    _require(any(q.adapter == "on" for q in queries.values()), "no query has adapter 'on': nothing could be learned")
-    answers = {key: adapter.predict(query, noisy, concept.trigger) for key, query in queries.items()}
+        check_query(key, query, batch)
+    require(any(q.adapter == "on" for q in queries.values()), "no query has adapter 'on': nothing could be learned")
+    predicted = answers(method, concept, adapter, batch, noisy)
     target = batch.target.clone()
     try:
-        loss = method.loss(batch, MappingProxyType(answers), adapter)
+        loss = method.loss(batch, MappingProxyType(predicted), adapter)
     except KeyError as error:
         raise MethodContractError(f"loss() reads the prediction {error}, which queries() does not ask for") from error
-    _require(
-        isinstance(loss, Tensor) and loss.shape == (), f"loss() must return one number, a 0-d tensor: {loss!r:.60}"
-    )
-    _require(bool(torch.isfinite(loss)), f"loss() is {loss.item()} at the very first step")
-    _require(torch.equal(target, batch.target), "loss() changes batch.target in place")
-    _require(loss.requires_grad, "loss() has no gradient: is it detached, or under no_grad?")
+    require(isinstance(loss, Tensor) and loss.shape == (), f"loss() must return one number, a 0-d tensor: {loss!r:.60}")
+    require(bool(torch.isfinite(loss)), f"loss() is {loss.item()} at the very first step")
+    require(torch.equal(target, batch.target), "loss() changes batch.target in place")
+    require(loss.requires_grad, "loss() has no gradient: is it detached, or under no_grad?")
     loss.backward()  # type: ignore[no-untyped-call]
-    moved = any(p.grad is not None and bool(p.grad.any()) for p in adapter.B.values())
-    _require(moved, "loss() has no gradient for B at the first step: the adapter would never leave zero")
-    one = Batch(vector("one", 1, *SHAPE), batch.prompt[:1], batch.prompt_without_trigger[:1], 1)
-    _require(all(len(q.prompt) == 1 for q in method.queries(one).values()), "queries() must follow the batch's length")
+    first = [*adapter.B.values(), *([] if adapter.token is None else [adapter.token])]
+    moved = any(p.grad is not None and bool(p.grad.any()) for p in first)
+    require(moved, "loss() has no gradient for B at the first step: the adapter would never leave zero")
+    one = replace(_cut(batch), step=1, pools={name: _cut(pool) for name, pool in batch.pools.items()})
+    require(all(len(q.prompt) == 1 for q in method.queries(one).values()), "queries() must follow the batch's length")
+
+
+def _cut(batch: Batch) -> Batch:
+    """Its first item."""
+    kept = (batch.prompt[:1], batch.prompt_without_trigger[:1], batch.step, batch.templates[:1])
+    return Batch(batch.target[:1], *kept)
 
 
 def _whole_sequence(cls: type[Method], config: Method.Config) -> None:
@@ -101,30 +102,34 @@ def _whole_sequence(cls: type[Method], config: Method.Config) -> None:
     method, adapter = _build(cls, config)
     pristine = {name: weight.clone() for name, weight in adapter.base.items()}
     stages: list[dict[str, Tensor]] = []
+    routes = []
     for stage, concept in enumerate(CONCEPTS):
         _learn(method, stage, adapter)
         stages.append(adapter.deltas())
-        _require(
+        routes.append(routes_after(method, adapter, stage))
+        require(
             all(bool(torch.isfinite(delta).all()) for delta in stages[-1].values()),
             f"after concept {stage + 1} some weights are not finite",
         )
-        _require(
+        require(
             any(bool(delta.any()) for delta in stages[-1].values()) or adapter.token is not None,
             f"after concept {stage + 1} the model is the bare backbone again: end() must keep what was learned",
         )
         learned = method.token(concept)
         if cls.learns_token:
-            _require(
+            require(
                 learned is not None and adapter.token is not None and learned.shape == adapter.token.shape,
                 "learns_token: token(concept) must give what was learned, (1, d); copy adapter.token first in end()",
             )
-    _require(
+    require(
         all(torch.equal(weight, adapter.base[name]) for name, weight in pristine.items()), "changes the backbone itself"
     )
-    _resumes(cls, config, stages, method)
+    _resumes(cls, config, stages, routes, method)
 
 
-def _resumes(cls: type[Method], config: Method.Config, expected: list[dict[str, Tensor]], whole: Method) -> None:
+def _resumes(
+    cls: type[Method], config: Method.Config, expected: list[dict[str, Tensor]], routes: list[Any], whole: Method
+) -> None:
     """The same stages as the trainer runs them, each by a new instance that gets the stored tensors of the last."""
     stored: dict[str, Tensor] = {}
     extra: dict[str, Tensor] = {}
@@ -137,19 +142,25 @@ def _resumes(cls: type[Method], config: Method.Config, expected: list[dict[str, 
             method.load(extra)
         _learn(method, stage, adapter)
         same = all(torch.equal(delta, expected[stage][name]) for name, delta in adapter.deltas().items())
-        _require(
+        require(
             same or stage > 0,
             "two runs from the same seed differ: draw random numbers from adapter.generator only",
         )
-        _require(
+        require(
             same,
             f"concept {stage + 1} differs when the run is resumed before it: state() and load() must carry all that "
             "is kept between concepts, and random numbers must come from adapter.generator only",
         )
         stored, extra = adapter.state_dict(), _stored(method.state())
+        sampled = cls(config)
+        sampled.load(extra)
+        require(
+            routes_after(sampled, adapter, stage) == routes[stage],
+            "route() of an instance that has the state alone differs: state() and load() must carry what it needs",
+        )
     for concept in CONCEPTS:
         one, other = whole.token(concept), method.token(concept)
-        _require(
+        require(
             (one is None) == (other is None) and (one is None or other is None or torch.equal(one, other)),
             f"token() of concept {concept.id!r} is lost on resume: state() and load() must carry it",
         )
@@ -158,7 +169,7 @@ def _resumes(cls: type[Method], config: Method.Config, expected: list[dict[str, 
 def _learn(method: Method, stage: int, adapter: ToyAdapter) -> None:
     """The stage that learns CONCEPTS[stage], with those before it as `earlier`."""
     learn(method, CONCEPTS[stage], adapter, seed=stage, earlier=CONCEPTS[:stage])
-    _require(
+    require(
         method.earlier == CONCEPTS[:stage],
         f"changes `earlier` while it learns concept {stage + 1}: the trainer sets it anew for each concept, so keep "
         "what you need of it under another name",
@@ -173,5 +184,5 @@ def _stored(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """What a file would give back: plain copies, no sharing with the instance that wrote them."""
     for key, value in state.items():
         ok = isinstance(key, str) and isinstance(value, Tensor) and not value.requires_grad
-        _require(ok, f"state()[{key!r}] must be a detached tensor: {type(value).__name__}")
+        require(ok, f"state()[{key!r}] must be a detached tensor: {type(value).__name__}")
     return {key: value.clone().contiguous() for key, value in state.items()}

@@ -82,7 +82,7 @@ def test_a_new_file_with_the_decorator_is_enough(tmp_path: Path) -> None:
 def test_unknown_names_say_what_was_meant() -> None:
     with pytest.raises(MethodError, match=r"^unknown method 'magmx'; did you mean 'magmax'\?$"):
         methods.get("magmx")
-    with pytest.raises(MethodError, match=r"^unknown method 'zzz'; there are: cat, clora"):
+    with pytest.raises(MethodError, match=r"^unknown method 'zzz'; there are: cat, catmulti"):
         methods.origin("zzz")
 
 

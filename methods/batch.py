@@ -1,0 +1,73 @@
+"""What a training step shows a method, and what a method asks of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Query:
+    """One prediction a method needs at this step, for the same noisy latents and timesteps as every other of the step.
+
+    prompt   n texts, one for each item of the batch.
+    adapter  "on": the model as it is being trained; "off": the untouched backbone; "previous": the model as it entered
+             this stage. Only "on" carries a gradient.
+    items    None: the batch's own; else the name of a pool, whose n items, noise and timesteps are asked about instead.
+    """
+
+    prompt: tuple[str, ...]
+    adapter: Literal["on", "off", "previous"] = "on"
+    items: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training step's items.
+
+    target                  (n, c, h, w) what the backbone should predict: the noise or the velocity
+    prompt                  n captions with the concept's trigger
+    prompt_without_trigger  the same captions without it
+    step                    from 0
+    templates               the same captions with "{}" in the place of the concept, for `Method.about`
+    pools                   n items of each of the method's pools that has any, by name
+    """
+
+    target: Tensor
+    prompt: tuple[str, ...]
+    prompt_without_trigger: tuple[str, ...]
+    step: int
+    templates: tuple[str, ...] = ()
+    pools: "Mapping[str, Batch]" = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Items of every earlier concept that were kept when it was learned, `count` of each; they are carried and counted.
+
+    Declare it from the first concept on: what is declared there is what later ones can have.
+    """
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Items that the untouched backbone ("off") or the model as it enters the stage draws, `count` for each prompt.
+
+    Their captions, with and without a trigger, are the prompts as they stand.
+    """
+
+    prompts: tuple[str, ...]
+    count: int
+    adapter: Literal["off", "previous"] = "off"
+
+
+@dataclass(frozen=True)
+class Everything:
+    """All training items of every earlier concept, which no continual method has: for references only."""
+
+
+Pool = Kept | Generated | Everything
