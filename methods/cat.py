@@ -22,7 +22,9 @@ class CAT(Method):
 
     title = "CAT"
     source = "Park et al. 2024, arXiv 2404.07554"
-    # From the authors' code: SD 1.5, 512 px, constant lr, one object; one of its released configs has weight 6.
+    carries = "one adapter"
+    # From the authors' code: SD 1.5, 512 px, constant lr, one object; one of its released configs has weight 6. It also
+    # crops and flips at random, which is not done here: a method's pictures are those of the sequence as they are.
     # How many steps the paper's own figures took, and at which weight, was not found in its text.
     presets = {
         "paper": {"rank": 1, "lr": 1e-4, "steps": 900, "batch_size": 1, "weight_decay": 1e-2, "weight": 1.0},

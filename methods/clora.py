@@ -21,6 +21,7 @@ class CLoRA(Method):
 
     title = "C-LoRA"
     source = "Smith et al. 2024 (TMLR), arXiv 2304.06027"
+    carries = "merged weights, one embedding a concept"
     uses_noun = False
     learns_token = True
     keeps_factors = False

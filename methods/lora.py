@@ -11,4 +11,5 @@ class LoRA(Method):
 
     title = "Naive LoRA"
     source = "Staniszewski et al. 2024, arXiv 2410.04891 (baseline); LoRA: Hu et al. 2021, arXiv 2106.09685"
+    carries = "one adapter"
     presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3}}

@@ -11,6 +11,7 @@ class Merge(Method):
 
     title = "Merge"
     keeps_factors = False
+    carries = "merged weights"
     source = "Staniszewski et al. 2024, arXiv 2410.04891"
     presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
 

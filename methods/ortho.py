@@ -1,6 +1,5 @@
 """Sequential merging with orthogonal initialisation."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -11,8 +10,6 @@ from cat_bench.methods.base import Adapter, Concept, Method, MethodError
 from cat_bench.methods.merge import Merge
 from cat_bench.methods.registry import register
 from cat_bench.methods.settings import COMMON, STANISZEWSKI
-
-log = logging.getLogger(__name__)
 
 
 @register("ortho")
@@ -27,6 +24,7 @@ class Ortho(Merge):
     """
 
     title = "Merge, orthogonal init"
+    carries = "all adapters"
     keeps_factors = True
     presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
 
@@ -64,6 +62,16 @@ class Ortho(Merge):
             merged[name] = self.sums[f"B.{name}"] @ self.sums[f"A.{name}"]
         adapter.replace(merged)
 
+    @classmethod
+    def foresee(cls, config: Method.Config, inputs: Mapping[str, int], concepts: int) -> str | None:
+        least, needed = min(inputs.values()), config.rank * concepts
+        if needed <= least or getattr(config, "variant", "") == "released":
+            return None
+        return (
+            f"{concepts} concepts of rank {config.rank} need {needed} input directions and the narrowest layer has "
+            f"{least}: from concept {least // config.rank + 1} on, rows of A overlap earlier ones"
+        )
+
     def state(self) -> dict[str, Tensor]:
         return dict(self.sums)
 
@@ -77,7 +85,7 @@ def orthogonal_rows(fresh: Tensor, earlier: Sequence[Tensor]) -> Tensor:
 
     fresh  (r, in) a standard start with r ≤ in; it decides which directions of the complement are taken.
     If fewer than r directions are left, all of those are taken, and the missing rows are the directions in which the
-    earlier A's have the least energy (their last right singular vectors); the log says so. Computed in fp64 on the CPU.
+    earlier A's have the least energy (their last right singular vectors). Computed in fp64 on the CPU.
     """
     r, width = fresh.shape
     start = fresh.detach().to("cpu", torch.float64)
@@ -90,7 +98,6 @@ def orthogonal_rows(fresh: Tensor, earlier: Sequence[Tensor]) -> Tensor:
             rows = rows - rows @ basis.T @ basis
         rows = torch.linalg.qr(rows.T).Q.T
     else:
-        log.warning("ortho: %d of %d input directions are left for rank %d; some rows overlap", width - taken, width, r)
         rows = torch.linalg.svd(past, full_matrices=True).Vh[-r:].flip(0)
     scaled: Tensor = rows * (start.norm() / r**0.5)
     return scaled.to(fresh)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.execution.cell import end_failed, end_interrupted, end_ok, open_cell
+from cat_bench.benchmark.execution.foreseen import foreseen
 from cat_bench.benchmark.execution.schedule import Chain, Schedule
 from cat_bench.benchmark.execution.stage import Making, Work, ready
 from cat_bench.benchmark.execution.workers import executor as said
@@ -19,7 +20,6 @@ from cat_bench.benchmark.store.files import disk_trouble
 from cat_bench.benchmark.text_to_image.references import place_references, references_ready
 
 TRIES_AGAIN = 3  # of a stage whose worker was lost or had too little memory
-MANY_TOKENS = 4  # a trigger of more is worth a warning
 
 Events = Iterator[events.Event]
 
@@ -99,8 +99,11 @@ class Driver:
         match message:
             case said.Line(text):
                 yield events.Message(text)
-            case said.Opened(tokens):
-                yield from self._long_triggers(tokens)
+            case said.Opened() if not self._told:
+                self._told = True
+                yield from map(events.Message, foreseen(self.plan, message))
+            case said.Opened():
+                pass
             case said.Note(logger, text, values):
                 logging.getLogger(logger).warning(text, *values)
             case events.Learning() | events.Sampling():
@@ -202,17 +205,6 @@ class Driver:
         if not chain.ended:
             chain.ended = True
             yield end_failed(chain.cell, self.plan, stage, status, reason, trace)
-
-    def _long_triggers(self, counts: Mapping[str, int]) -> Events:
-        """A word that the tokenizer cuts into many pieces is a poor trigger where no token is learned in its place."""
-        if self._told or all(cell.method.learns_token for cell in self.plan.cells):
-            return
-        self._told = True
-        if long := {trigger: count for trigger, count in counts.items() if count > MANY_TOKENS}:
-            named = ", ".join(f"{trigger} ({count} tokens)" for trigger, count in long.items())
-            yield events.Message(
-                f"triggers are learned best as one to {MANY_TOKENS} rare tokens; this backbone reads {named}"
-            )
 
 
 def _concept(stage: StagePlan) -> str:

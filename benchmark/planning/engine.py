@@ -59,6 +59,9 @@ class Engine(Protocol):
     def tokens(self, text: str) -> int:
         """Into how many tokens the backbone cuts a text; the most, where it has several tokenizers."""
 
+    def inputs(self) -> Mapping[str, int]:
+        """How many inputs each linear layer has, by name."""
+
     def learn(self, cell: CellPlan, stage: StagePlan, target: Path) -> Generator[Learning, None, dict[str, Any]]:
         """Learn the stage's concept on top of `stage.previous` and write the adapter to `target`.
 

@@ -120,6 +120,9 @@ class FakeEngine:
     def reader(self, spec: RunSpec) -> None:
         """It has no part reader."""
 
+    def inputs(self) -> dict[str, int]:
+        return {"block.attn1.to_q": 64, "block.attn2.to_k": 40}
+
     def open(self, spec: RunSpec) -> FakeEngine:
         self.opened += 1
         return self

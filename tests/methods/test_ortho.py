@@ -1,6 +1,5 @@
 """Orthogonal initialisation as the paper means it, and as it was released."""
 
-import logging
 from typing import Any
 
 import pytest
@@ -43,12 +42,10 @@ def test_new_rows_are_orthogonal_to_every_earlier_row_space(make: Any, concepts:
         assert any(not torch.allclose(trained[n][0], adapter_A[n]) for n in adapter.names), "A itself is trained too"
 
 
-def test_few_directions_left_are_taken_first_then_the_least_used(caplog: pytest.LogCaptureFixture) -> None:
+def test_few_directions_left_are_taken_first_then_the_least_used() -> None:
     """16 inputs, 12 in use, rank 6: four rows are new, two lie where the earlier A's have the least energy."""
     earlier = [random(6, 16, seed=1), 0.01 * random(6, 16, seed=2)]
-    with caplog.at_level(logging.WARNING):
-        rows = orthogonal_rows(random(6, 16, seed=3), earlier).double()
-    assert "4 of 16" in caplog.text
+    rows = orthogonal_rows(random(6, 16, seed=3), earlier).double()
     past = torch.cat(earlier).double()
     assert ((rows @ past.T).abs().amax(1) < 1e-4).sum() == 4
     torch.testing.assert_close(rows @ rows.T / (rows[0] @ rows[0]), torch.eye(6).double(), atol=1e-5, rtol=0)
@@ -56,6 +53,18 @@ def test_few_directions_left_are_taken_first_then_the_least_used(caplog: pytest.
     energy = torch.linalg.svdvals(past)
     spent = (rows / rows[0].norm() @ past.T).norm(dim=1).sort().values
     torch.testing.assert_close(spent[-2:], energy[10:].sort().values, rtol=1e-3, atol=1e-6)
+
+
+def test_says_beforehand_that_directions_run_out() -> None:
+    inputs = {"attn1.to_q": 64, "attn2.to_k": 40}
+    config = Ortho.configure(overrides={"rank": 16})
+    assert Ortho.foresee(config, inputs, 2) is None
+    said = Ortho.foresee(config, inputs, 5)
+    assert said == (
+        "5 concepts of rank 16 need 80 input directions and the narrowest layer has 40: "
+        "from concept 3 on, rows of A overlap earlier ones"
+    )
+    assert Ortho.foresee(Ortho.configure(overrides={"variant": "released"}), inputs, 5) is None
 
 
 def test_goes_on_when_all_directions_are_used(make: Any, concepts: Any) -> None:

@@ -44,9 +44,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Opened:
-    """The worker has its models loaded. tokens: into how many tokens the backbone cuts each trigger of the sequence."""
+    """The worker has its models loaded.
+
+    tokens: into how many tokens the backbone cuts each trigger of the sequence. inputs: of each linear layer that can
+    be adapted.
+    """
 
     tokens: Mapping[str, int]
+    inputs: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Worker:
     def _open(self) -> Iterator[Message]:
         self._engine = engine = self._exit.enter_context(self.setup.domain.open(self.setup.plan.spec))
         triggers = [concept.trigger for concept in self.setup.plan.sequence.concepts]
-        yield Opened({trigger: engine.tokens(trigger) for trigger in triggers})
+        yield Opened({trigger: engine.tokens(trigger) for trigger in triggers}, engine.inputs())
 
     def _failure(self, error: Exception) -> Failed:
         status, reason = verdict(error)

@@ -22,7 +22,7 @@ from run_fakes import FakeConcept, FakeEngine, FakeSequence, picture, tables
 from cat_bench.benchmark.cli import main as cli
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.execution import run as runner
-from cat_bench.benchmark.planning.events import CellEnded, Ended, Event, Message, Planned, StageEnded
+from cat_bench.benchmark.planning.events import CellEnded, Ended, Event, Learning, Message, Planned, StageEnded
 from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
 from cat_bench.benchmark.store.library import KEPT, kept
@@ -375,3 +375,13 @@ def test_triggers_of_many_tokens_are_said_unless_every_method_learns_its_token(t
     said = [event.text for event in go(tmp_path / "b", Letters(SPEC)) if isinstance(event, Message)]
     assert said == ["triggers are learned best as one to 4 rare tokens; this backbone reads bobo (6 tokens)"]
     assert not [e for e in go(tmp_path / "c", Letters(SPEC), methods=("clora",)) if isinstance(e, Message)]
+
+
+def test_what_a_method_foresees_is_said_once_before_its_first_step(tmp_path: Path) -> None:
+    events = list(go(tmp_path, methods=("ortho",), overrides={"ortho": {"rank": 16}}, seeds=(0, 1)))
+    said = [event.text for event in events if isinstance(event, Message)]
+    assert said == [
+        "ortho: 3 concepts of rank 16 need 48 input directions and the narrowest layer has 40: from concept 3 on, rows "
+        "of A overlap earlier ones"
+    ]
+    assert events.index(Message(said[0])) < next(i for i, e in enumerate(events) if isinstance(e, Learning))
