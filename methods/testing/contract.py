@@ -34,7 +34,7 @@ def check_method(cls: type[Method], overrides: Mapping[str, Any] | None = None) 
         config = cls.configure(overrides={**QUICK, **(overrides or {})})
         _one_step(cls, config)
         _whole_sequence(cls, config)
-    except MethodContractError as error:
+    except MethodError as error:
         raise MethodContractError(f"{getattr(cls, '__name__', cls)}: {error}") from error.__cause__
 
 
@@ -44,6 +44,7 @@ def _declaration(cls: type[Method]) -> None:
     require(bool(vars(cls).get("title")), "has no title of its own; set the class attribute: tables show it")
     require(bool(cls.source), "has no source; set the class attribute: who proposed it, with an arXiv id if it has one")
     require(bool(cls.carries), 'carries nothing? say so in words: carries = "nothing"; tables print it')
+    require(bool(cls.carries), 'carries nothing? say so in words, carries = "nothing": tables print it')
     require(cls.earlier == (), "defines `earlier`, which the trainer sets; give that attribute another name")
     require(issubclass(cls.Config, Method.Config), "derive its Config from Method.Config")
     rules = cls.Config.model_config
@@ -62,6 +63,10 @@ def _one_step(cls: type[Method], config: Method.Config) -> None:
     method, adapter = _build(cls, config)
     adapter.enter(0)
     check_pools(cls, method)
+    items = method.survey()
+    require(
+        isinstance(items, int) and items >= 0, f"survey() must return how many items to look at, 0 or more, not {items}"
+    )
     pools = fill_pools(method, concept, adapter, 0)
     method.begin(concept, adapter)
     for name in adapter.names:
@@ -168,7 +173,10 @@ def _resumes(
 
 def _learn(method: Method, stage: int, adapter: ToyAdapter) -> None:
     """The stage that learns CONCEPTS[stage], with those before it as `earlier`."""
-    learn(method, CONCEPTS[stage], adapter, seed=stage, earlier=CONCEPTS[:stage])
+    try:
+        learn(method, CONCEPTS[stage], adapter, seed=stage, earlier=CONCEPTS[:stage])
+    except MethodError as error:
+        raise MethodContractError(f"concept {stage + 1}: {error}") from error
     require(
         method.earlier == CONCEPTS[:stage],
         f"changes `earlier` while it learns concept {stage + 1}: the trainer sets it anew for each concept, so keep "

@@ -1,13 +1,13 @@
 """The check for authors: right methods pass, and each kind of mistake is named."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
-from cat_bench.methods.base import Adapter, Batch, Concept, Method, Query, mse
+from cat_bench.methods.base import Adapter, Batch, Concept, Everything, Kept, Method, Pool, Query, mse
 from cat_bench.methods.registry import methods
 from cat_bench.methods.testing.contract import MethodContractError, check_method
 
@@ -18,7 +18,7 @@ class Sound(Method):
     source = "a test"
 
 
-@pytest.mark.parametrize("name", ["cat", "clora", "lora", "magmax", "merge", "ortho"])
+@pytest.mark.parametrize("name", methods.names())
 def test_our_own_keep_it(name: str) -> None:
     check_method(methods.get(name))
     check_method(methods.get(name), {"rank": 5, "alpha": 2.0})
@@ -214,6 +214,85 @@ class BadPreset(Sound):
     presets = {"paper": {"wieght": 1}}
 
 
+class Wordless(Sound):
+    carries = ""
+
+
+class SaysNothingOfLatents(Sound):
+    def pools(self, concept: Concept) -> Mapping[str, Pool]:
+        return {"old": Kept(1)}
+
+
+class HasEverything(Sound):
+    def pools(self, concept: Concept) -> Mapping[str, Pool]:
+        return {"old": Everything()}
+
+
+class NoPool(Sound):
+    def pools(self, concept: Concept) -> Mapping[str, Pool]:
+        return {"old": 3}  # type: ignore[dict-item]
+
+
+class EmptyPool(Sound):
+    carries = "one adapter, latents"
+
+    def pools(self, concept: Concept) -> Mapping[str, Pool]:
+        return {"old": Kept(1)}
+
+    def queries(self, batch: Batch) -> dict[str, Query]:
+        return {"learn": Query(batch.prompt), "old": Query(batch.prompt, items="old")}
+
+
+class KeepsLate(Sound):
+    carries = "one adapter, latents"
+
+    def pools(self, concept: Concept) -> Mapping[str, Pool]:
+        return {"old": Kept(1)} if self.earlier else {}
+
+
+class Folding(Sound):
+    def end(self, concept: Concept, adapter: Adapter) -> None:
+        adapter.fold()
+
+
+class ShortRoute(Folding):
+    def route(self, prompt: str, concepts: Sequence[Concept]) -> list[float]:
+        return [1.0]
+
+
+class LongRoute(Sound):
+    def route(self, prompt: str, concepts: Sequence[Concept]) -> list[float]:
+        return [1.0] * len(concepts)
+
+
+class SummedRoute(Folding):
+    keeps_factors = False
+
+    def route(self, prompt: str, concepts: Sequence[Concept]) -> list[float]:
+        return [1.0] * len(concepts)
+
+
+class NanRoute(Folding):
+    def route(self, prompt: str, concepts: Sequence[Concept]) -> list[float]:
+        return [float("nan")] * len(concepts)
+
+
+class ForgetsRoute(Folding):
+    seen = 0.0
+
+    def end(self, concept: Concept, adapter: Adapter) -> None:
+        super().end(concept, adapter)
+        self.seen = 0.5
+
+    def route(self, prompt: str, concepts: Sequence[Concept]) -> list[float]:
+        return [self.seen] * len(concepts)
+
+
+class WrongSurvey(Sound):
+    def survey(self) -> int:
+        return -1
+
+
 class Nameless(Method):
     title = "Nameless"
     source = "a test"
@@ -249,6 +328,18 @@ class Untitled(Method):
         (Untitled, "has no title of its own"),
         (OwnEarlier, "defines `earlier`, which the trainer sets"),
         (GrowsEarlier, "changes `earlier` while it learns concept 1"),
+        (Wordless, "carries nothing? say so in words"),
+        (SaysNothingOfLatents, "`carries` must name the latents, not only 'one adapter'"),
+        (HasEverything, "only a reference may have all earlier data; set reference = True"),
+        (NoPool, r"pools\(\)\['old'\] must be Kept, Generated or Everything, not int"),
+        (EmptyPool, r"asks about the pool 'old', which has no items at this step: ask only where batch.pools has it"),
+        (KeepsLate, r"concept 2: nothing of first was kept: pools\(\) must declare Kept from the first concept on"),
+        (ShortRoute, r"route\(\) gave 1 weights for 0 folded adapters"),
+        (LongRoute, r"route\(\) must give a weight for each of the 0 folded adapters, not 1"),
+        (SummedRoute, "set keeps_factors = True"),
+        (NanRoute, r"route\(\) gives weights that are not finite"),
+        (ForgetsRoute, r"route\(\) of an instance that has the state alone differs"),
+        (WrongSurvey, r"survey\(\) must return how many items to look at, 0 or more, not -1"),
         (int, "derive it from"),
     ],
 )

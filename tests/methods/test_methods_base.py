@@ -41,10 +41,10 @@ def test_unknown_preset() -> None:
         CAT.configure("papr")
 
 
-@pytest.mark.parametrize("name", ["cat", "clora", "lora", "magmax", "merge", "ortho"])
+@pytest.mark.parametrize("name", methods.names())
 def test_every_preset_is_valid_and_a_config_survives_json(name: str) -> None:
     cls = methods.get(name)
-    assert {"paper", "avatars64.v2"} <= set(cls.presets)
+    assert {"avatars64.v2", "sd15", "sd21", "sdxl"} <= set(cls.presets)
     for preset in cls.presets:
         config = cls.configure(preset)
         assert cls.Config.model_validate_json(config.model_dump_json()) == config
