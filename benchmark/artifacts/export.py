@@ -29,6 +29,11 @@ def export(learned: Learned, out: Path, rank: int | None = None) -> LowRank:
     """
     if rank is not None and rank < 1:
         raise ExportError(f"--rank {rank}: the adapter needs a rank of 1 or more")
+    if learned.routed:
+        raise ExportError(
+            f"{learned.method.name} draws every prompt with weights of its own for the adapters of its concepts, which "
+            "no single LoRA can do; `cat-bench sample` draws with it"
+        )
     check_free(out, RECORD)  # before the long part
     tokens = learned_tokens(learned)
     adapter = low_rank(learned, rank)

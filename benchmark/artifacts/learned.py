@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.learning.adapter_state import AdapterState, Factor
+from cat_bench.benchmark.learning.routed import Route, Routed, route_of
 from cat_bench.benchmark.planning.keys import ADAPTER
 from cat_bench.benchmark.planning.spec import suggestion
 from cat_bench.benchmark.store.files import read_json
@@ -53,6 +54,30 @@ class Learned:
             parts = [self.dense[name], *parts] if name in self.dense else parts
             found[name] = sum(parts[1:], start=parts[0])
         return found
+
+    @cached_property
+    def route(self) -> Route:
+        """How the method weighs the factors for a prompt."""
+        return route_of(self.method, self.concepts)
+
+    @property
+    def routed(self) -> bool:
+        """Whether prompts of different concepts are drawn with different weights."""
+        return self._weighed is not None
+
+    @property
+    def _weighed(self) -> int | None:
+        """How many factors a route weighs; None where there is none."""
+        routes = (self.route(concept.fill("a photo of a {}", self.method.form)) for concept in self.concepts)
+        return next((len(weights) for weights in routes if weights is not None), None)
+
+    @property
+    def change(self) -> Mapping[str, Tensor] | Routed:
+        """What is folded into the backbone's weights to draw: ΔW by layer, prompt by prompt where it is routed."""
+        if (count := self._weighed) is None:
+            return self.deltas
+        nothing = {name: (A[:0], B[:, :0]) for name, (A, B) in self.factors[-1].items()}
+        return Routed(self.factors[:count], self.dense, next(iter(self.factors[count:]), nothing), self.route)
 
 
 def open_stage(

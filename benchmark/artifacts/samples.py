@@ -86,7 +86,7 @@ def draw(look: Look, out: Path, device: str | None = None) -> Iterator[int]:
     with deterministic(THREADS), own_folder(out, RECORD, facts) as folder:
         batches = sample(
             backbone,
-            look.learned.deltas if look.learned else None,
+            look.learned.change if look.learned else None,
             [prompt for _, prompt, _ in items],
             [seed for _, _, seed in items],
             SamplerConfig(**look.sampler.model_dump()),

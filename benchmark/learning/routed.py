@@ -29,14 +29,14 @@ def route_of(method: Method, concepts: Sequence[Concept]) -> Route:
 class Routed:
     """ΔW = dense + Σ w_i(prompt) B_i A_i + what was not folded."""
 
-    factors: Sequence[dict[str, tuple[Tensor, Tensor]]]
+    factors: Sequence[Factor]
     dense: Mapping[str, Tensor]
     last: Factor  # the adapter that was not folded, scaling inside B
     route: Route
 
     def deltas(self, weights: Weights | None) -> dict[str, Tensor]:
         """ΔW (out, in) by layer; {} where nothing is changed at all."""
-        past, found = Past(list(self.factors), dict(self.dense)), {}
+        past, found = Past([dict(factor) for factor in self.factors], dict(self.dense)), {}
         for name, (A, B) in self.last.items():
             change = B @ A
             found[name] = past.of(name, change, weights) + change

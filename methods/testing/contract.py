@@ -43,7 +43,6 @@ def _declaration(cls: type[Method]) -> None:
     require("name" in vars(cls), 'has no name; put @register("its-name") above the class')
     require(bool(vars(cls).get("title")), "has no title of its own; set the class attribute: tables show it")
     require(bool(cls.source), "has no source; set the class attribute: who proposed it, with an arXiv id if it has one")
-    require(bool(cls.carries), 'carries nothing? say so in words: carries = "nothing"; tables print it')
     require(bool(cls.carries), 'carries nothing? say so in words, carries = "nothing": tables print it')
     require(cls.earlier == (), "defines `earlier`, which the trainer sets; give that attribute another name")
     require(issubclass(cls.Config, Method.Config), "derive its Config from Method.Config")

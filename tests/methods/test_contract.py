@@ -328,7 +328,7 @@ class Untitled(Method):
         (Untitled, "has no title of its own"),
         (OwnEarlier, "defines `earlier`, which the trainer sets"),
         (GrowsEarlier, "changes `earlier` while it learns concept 1"),
-        (Wordless, "carries nothing? say so in words"),
+        (Wordless, r"carries nothing\? say so in words"),
         (SaysNothingOfLatents, "`carries` must name the latents, not only 'one adapter'"),
         (HasEverything, "only a reference may have all earlier data; set reference = True"),
         (NoPool, r"pools\(\)\['old'\] must be Kept, Generated or Everything, not int"),
