@@ -6,8 +6,8 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -31,12 +31,14 @@ class Entry:
     target   "module:Class"
     where    "file:line", or "package version" of the distribution that announced it
     summary  first line of its docstring; "" where only importing it would tell
+    facts    class attributes that are written as plain text or numbers in the class itself
     """
 
     name: str
     target: str
     where: str
     summary: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 class Registry(Generic[T]):
@@ -145,7 +147,7 @@ class Registry(Generic[T]):
                 for name, cls in _registered_classes(tree):
                     target = f"{self.package}.{file.stem}:{cls.name}"
                     line = cls.decorator_list[0].lineno  # where inspect, too, lets a decorated class begin
-                    yield Entry(name, target, f"{file}:{line}", _first_line(ast.get_docstring(cls)))
+                    yield Entry(name, target, f"{file}:{line}", _first_line(ast.get_docstring(cls)), dict(_facts(cls)))
 
     def _from_entry_points(self) -> Iterator[Entry]:
         for point in entry_points(group=self.group):
@@ -163,6 +165,13 @@ def _registered_classes(tree: ast.Module) -> Iterator[tuple[str, ast.ClassDef]]:
                     args=[ast.Constant(value=str(name))],
                 ):
                     yield name, cls
+
+
+def _facts(cls: ast.ClassDef) -> Iterator[tuple[str, object]]:
+    for node in cls.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)):
+                yield name, value
 
 
 def _load(target: str) -> Any:

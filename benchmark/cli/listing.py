@@ -19,9 +19,10 @@ def list_methods() -> Table:
     """Methods by name, found without importing them."""
     from cat_bench.methods.registry import methods
 
-    table = _table("method", "what it is", "where it is")
-    for entry in methods.entries():
-        table.add_row(entry.name, entry.summary, entry.where.removeprefix(f"{Path(__file__).parents[2]}{os.sep}"))
+    table = _table("method", "what it is", "carries", "where it is")
+    for entry in sorted(methods.entries(), key=lambda entry: bool(entry.facts.get("reference"))):
+        where = entry.where.removeprefix(f"{Path(__file__).parents[2]}{os.sep}")
+        table.add_row(entry.name, entry.summary, str(entry.facts.get("carries", "")), where)
     return table
 
 

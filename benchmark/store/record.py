@@ -99,7 +99,7 @@ def write_run(plan: Plan) -> None:
         },
         "methods": {
             cell.cell.method: {
-                **{key: getattr(cell.method, key) for key in ("version", "title", "source")},
+                **{key: getattr(cell.method, key) for key in ("version", "title", "source", "carries", "reference")},
                 "code": code_digest(cell.method),
                 "config": cell.config.model_dump(mode="json"),
             }

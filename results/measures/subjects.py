@@ -13,7 +13,7 @@ from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.records.totals import Totals
 
-Role = Literal["method", "floor", "noise", "ceiling"]
+Role = Literal["method", "reference", "floor", "noise", "ceiling"]
 NAN = float("nan")
 
 

@@ -73,7 +73,7 @@ def preservation_curves(run: Run) -> Plot | None:
 
 def cost(summary: Summary) -> Plot | None:
     """Seconds of training, sampling and scoring a cell, stacked, one bar a method; None if no time was recorded."""
-    rows = [row for row in summary.methods if row.values["seconds_train"].mean is not None]
+    rows = [row for row in summary.learning if row.values["seconds_train"].mean is not None]
     if not rows:
         return None
     parts = {"seconds_train": "#274c77", "seconds_sample": "#6096ba", "seconds_score": "#a3cef1"}
@@ -121,7 +121,7 @@ def _scatter(axes: Axes, run: Run, summary: Summary, x: str, y: str) -> None:
     """Points of the methods with bars of one standard deviation; floor and ceiling as lines where they are in sight."""
     styles = looks(run.methods)
     bars: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2.5, "zorder": 3}
-    for row in summary.methods:
+    for row in summary.learning:
         a, b = row.values[x], row.values[y]
         if a.mean is not None and b.mean is not None:
             s = styles[row.name]

@@ -73,7 +73,8 @@ def table(summary: Summary, name: str, title: str, chosen: Sequence[Figure]) -> 
     columns = ("method", "n", *(marked(figure.label, figure, summary) for figure in chosen))
     roles = tuple(row.role for row in shown)
     doubts = dict.fromkeys(summary.doubts[f.metric] for f in chosen if f.metric in summary.doubts)
-    return Table(name, title, columns, tuple(rows), roles, note(summary), gaps(shown, chosen), tuple(doubts))
+    said = note(summary) + carried(shown)
+    return Table(name, title, columns, tuple(rows), roles, said, gaps(shown, chosen), tuple(doubts))
 
 
 def marked(label: str, figure: Figure, summary: Summary) -> str:
@@ -105,6 +106,19 @@ SAMPLED = {
     "diagonal+last": "Sampled (--stages diagonal+last): after each stage the concept just learned, after the last all.",
     "last": "Sampled (--stages last): after the last stage alone.",
 }
+
+
+def carried(rows: Sequence[Row]) -> str:
+    """What each method takes from concept to concept, and which rows are not to be compared as equals."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.carries:
+            found.setdefault(row.carries, []).append(row.name)
+    text = "; ".join(f"{what} ({', '.join(names)})" for what, names in found.items())
+    apart = [row.name for row in rows if row.role == "reference"]
+    return (f" Carried from concept to concept: {text}." if text else "") + (
+        f" References, not ranked: {', '.join(apart)}." if apart else ""
+    )
 
 
 def note(summary: Summary) -> str:
@@ -169,7 +183,7 @@ def latex(tables: Sequence[Table]) -> str:
         body = []
         for role, row, following in zip(t.roles, t.rows, (*t.roles[1:], ""), strict=True):
             body.append(" & ".join(_tex(e) for e in row) + r" \\")
-            if "method" in (role, following) and role != following and following:
+            if {"method", "reference"} & {role, following} and role != following and following:
                 body.append("\\midrule")
         lines = [
             "\\begin{table}",

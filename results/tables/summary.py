@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -36,24 +36,31 @@ class Value:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of every table. `cells` of `planned` went through the whole sequence."""
+    """One line of every table. `cells` of `planned` went through the whole sequence.
+
+    role: "reference" is a method that does what no continual method may: a bound, which is never ranked. carries: what
+    a method takes from concept to concept, in its own words.
+    """
 
     name: str
     role: Role
     cells: int
     planned: int
     values: dict[str, Value]
+    carries: str = ""
 
     @property
     def title(self) -> str:
         """How tables call it."""
+        if self.role == "reference":
+            return f"reference: {self.name}"
         titles = {"floor": "floor: base model", "noise": "base model, other noise", "ceiling": "ceiling: real images"}
         return titles.get(self.role, self.name)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The whole table: floor and other noise first, then the methods in the order of the run, ceiling last.
+    """The whole table: floor and other noise, the methods in the order of the run, their references, the ceiling.
 
     doubts: by metric why it is not to be trusted, where it failed a test of the instrument. stages: which were sampled.
     """
@@ -65,8 +72,13 @@ class Summary:
 
     @property
     def methods(self) -> tuple[Row, ...]:
-        """The rows that learn."""
+        """The rows that learn and are ranked."""
         return tuple(row for row in self.rows if row.role == "method")
+
+    @property
+    def learning(self) -> tuple[Row, ...]:
+        """The rows that learn, the references among them."""
+        return tuple(row for row in self.rows if row.role in ("method", "reference"))
 
     def figure(self, name: str) -> Figure:
         """The declared figure of that id."""
@@ -113,11 +125,14 @@ def summarise(run: Run) -> Summary:
     noise = Subject.other_noise(run)
     if noise.totals.size:
         rows.append(_row(OTHER_NOISE, "noise", [noise], 1, declared, missing))
-    for method in run.methods:
+    said = {method: (run.info.get("methods") or {}).get(method, {}) for method in run.methods}
+    for method in sorted(run.methods, key=lambda method: bool(said[method].get("reference"))):
         cells = run.of(method)
         subjects = [Subject.of(run, cell) for cell in cells if run.complete(cell)]
         why = next((f"{cell.status}: {cell.reason}" for cell in cells if not run.complete(cell)), "no cells")
-        rows.append(_row(method, "method", subjects, len(cells), declared, why))
+        role: Role = "reference" if said[method].get("reference") else "method"
+        row = _row(method, role, subjects, len(cells), declared, why)
+        rows.append(replace(row, carries=str(said[method].get("carries") or "")))
     rows.append(_row(REAL, "ceiling", [ceiling] if ceiling.totals.size else [], 1, declared, missing))
     return Summary(declared, tuple(rows), doubts(run), run.stages)
 

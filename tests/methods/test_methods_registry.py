@@ -179,3 +179,11 @@ def test_entry_points_are_checked_when_used(package: Path, monkeypatch: pytest.M
         registry.get("other")
     with pytest.raises(MethodError, match=r"'gone' \(.*\) cannot be imported: ModuleNotFoundError"):
         registry.get("gone")
+
+
+def test_what_a_class_says_of_itself_is_read_without_importing_it() -> None:
+    for entry in methods.entries():
+        cls = methods.get(entry.name)
+        assert entry.facts["carries"] == cls.carries, "each file says it itself, so that a list need not import it"
+        assert bool(entry.facts.get("reference")) == cls.reference
+    assert {entry.name for entry in methods.entries() if entry.facts.get("reference")} == {"isolated", "joint"}

@@ -17,6 +17,7 @@ from cat_bench.results.measures.figures import GROUPS, HEADLINE, figures
 from cat_bench.results.measures.metrics import METRICS
 from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.records.run_folder import Run
+from cat_bench.results.tables import formats
 from cat_bench.results.tables.formats import group_tables, headline, latex, markdown, summary_table, text_of
 from cat_bench.results.tables.summary import Row, Summary, Value, summarise
 
@@ -110,6 +111,30 @@ def test_a_method_without_any_whole_cell_is_shown_with_its_reason(make_run: Call
     row = next(row for row in table.rows if row[0].text == "clora")
     assert {entry.text for entry in row[2:]} == {"–"}
     assert "clora, all figures: failed: loss is NaN at step 3" in table.gaps
+
+
+def test_references_stand_apart_and_are_never_the_best(small_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(small_run, folder)
+    run = Run.open(folder)
+    first = summarise(run)
+    figure = first.figure("clip_i_average")
+    best = next(name for name, mark in first.best(figure).items() if mark == "best")
+    info = json.loads((folder / "run.json").read_text())
+    info["methods"] = {name: {"carries": "one adapter", "reference": name == best} for name in run.methods}
+    (folder / "run.json").write_text(json.dumps(info))
+    summary = summarise(Run.open(folder))
+    roles = [row.role for row in summary.rows]
+    others = len(run.methods) - 1
+    assert roles == ["floor", "noise", *["method"] * others, "reference", "ceiling"]
+    assert best not in summary.best(figure) and best not in [row.name for row in summary.methods]
+    row = next(row for row in summary.rows if row.role == "reference")
+    assert row.title == f"reference: {best}" and row.values["clip_i_average"].mean is not None
+    shown = formats.table(summary, "t", "T", [figure])
+    learning = ", ".join(row.name for row in summary.learning)
+    assert f"Carried from concept to concept: one adapter ({learning})." in shown.note
+    assert f"References, not ranked: {best}." in shown.note
+    assert latex([shown]).count("\\midrule") == 3, "between floor, methods, references and ceiling"
 
 
 def test_missing_unreadable_and_foreign_things_become_statuses(small_run: Path, tmp_path: Path) -> None:
