@@ -134,7 +134,7 @@ def test_references_stand_apart_and_are_never_the_best(small_run: Path, tmp_path
     learning = ", ".join(row.name for row in summary.learning)
     assert f"Carried from concept to concept: one adapter ({learning})." in shown.note
     assert f"References, not ranked: {best}." in shown.note
-    assert latex([shown]).count("\\midrule") == 3, "between floor, methods, references and ceiling"
+    assert latex([shown]).count("\\midrule") == 4, "below the head, and between floor, methods, references, ceiling"
 
 
 def test_missing_unreadable_and_foreign_things_become_statuses(small_run: Path, tmp_path: Path) -> None:
