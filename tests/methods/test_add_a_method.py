@@ -5,14 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from torch import Tensor
 
 import cat_bench.methods
-from cat_bench.methods.base import Adapter, Batch, Method, Query, mse
+from cat_bench.methods import base
 from cat_bench.methods.testing.contract import check_method
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-method.md"
@@ -31,7 +32,7 @@ def python(folder: Path, *arguments: str) -> str:
 
 
 CHECK = """
-print(methods.get("olora").__module__, methods.origin("olora"), "olora" in methods.names())
+print(methods.get("l2sp").__module__, methods.origin("l2sp"), "l2sp" in methods.names())
 """
 
 
@@ -40,32 +41,33 @@ def test_the_method_is_about_forty_lines() -> None:
     assert len(method.splitlines()) <= 42
 
 
-def test_queries_about_the_earlier_concepts_keep_the_contract() -> None:
-    written: dict[str, Any] = {"Batch": Batch, "Query": Query}
-    exec(blocks("python")[2], written)
+HOOKS = {"earlier": 2, "pools": 3, "survey": 4, "route": 5}
 
-    class Recalling(Method):
-        name, title, source = "recalling", "Recalling", "docs/add-a-method.md"
-        queries = written["queries"]
 
-        def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
-            learn = mse(predicted["learn"], batch.target)
-            return learn + mse(predicted["now"], predicted["then"]) if self.earlier else learn
-
-    check_method(Recalling)
+@pytest.mark.parametrize("hook", HOOKS)
+def test_each_hook_as_the_page_shows_it_keeps_the_contract(hook: str) -> None:
+    block = blocks("python")[HOOKS[hook]]
+    names = {name: getattr(base, name) for name in base.__all__} | {"Mapping": Mapping, "Sequence": Sequence}
+    written: dict[str, Any] = {}
+    exec(block, {**names, "Tensor": Tensor}, written)
+    written |= {"name": hook, "title": hook, "source": "docs/add-a-method.md"}
+    if hook == "survey":
+        written["fisher"] = {}
+    check_method(type(hook.title(), (base.Method,), written))
+    assert len([line for line in block.splitlines() if line]) <= 10
 
 
 def test_in_a_checkout(tmp_path: Path) -> None:
-    method, check, _ = blocks("python")
+    method, check, *_ = blocks("python")
     wing = tmp_path / "cat_bench" / "methods"
     shutil.copytree(cat_bench.methods.__path__[0], wing, ignore=shutil.ignore_patterns("__pycache__"))
-    (wing / "olora.py").write_text(method, encoding="utf-8")
+    (wing / "l2sp.py").write_text(method, encoding="utf-8")
     module, origin, listed = python(tmp_path, "-c", check + CHECK).split()
-    assert (module, listed) == ("cat_bench.methods.olora", "True") and origin.startswith(str(wing.resolve()))
+    assert (module, listed) == ("cat_bench.methods.l2sp", "True") and origin.startswith(str(wing.resolve()))
 
 
 def test_in_a_package_of_its_own(tmp_path: Path) -> None:
-    method, check, _ = blocks("python")
+    method, check, *_ = blocks("python")
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
     (source / "my_methods.py").write_text(method, encoding="utf-8")
