@@ -12,7 +12,8 @@ def run(
     sequence: Annotated[str | None, typer.Option(help="Name or TOML file of a sequence.  [default: faces5]")] = None,
     data: Annotated[str | None, typer.Option(help="Folder of the photos a sequence is made of.")] = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="A method; again or with commas for more.  [default: the six shipped]")
+        list[str] | None,
+        typer.Option(help="A method; again or with commas for more.  [default: six of those that ship]"),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="Name, diffusers folder or owner/name.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Training seeds: 0 or 0,1,2 or 0-4.  [default: 0]")] = None,

@@ -4,8 +4,8 @@
 | --- | --- | --- |
 | `order` | permutations of a sequence's concepts | the sequence |
 | `init` | fresh adapters and learned tokens | the concept of the stage that draws them |
-| `data` | which training pictures make up a batch | the concept |
-| `noise` | the noise and the time steps of training | the concept |
+| `data` | which training pictures make up a batch, and are kept | the concept; "kept", "survey", "pool" and its name |
+| `noise` | the noise and time steps of training, pictures of pools | the concept; "survey", "pool" and its name |
 | `eval` | the initial noise of one evaluation image | prompt, image; "other noise", "diversity": what else it is for |
 
 No stream depends on the method or the stage: two methods see the same batches, the same noise and the same initial
