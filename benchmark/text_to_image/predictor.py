@@ -77,7 +77,7 @@ class Predictor:
             times = torch.cat([part.of(part.items.times) for part in parts])  # (m,)
             with torch.set_grad_enabled(mode == "on"):
                 conditioning = self.backbone.encode_prompts(prompts, self.tokens)  # context (m, L, d)
-                predicted = self._forward(mode, weights, noisy, times, conditioning)  # (m, c, h, w)
+                predicted = self._forward(mode, noisy, times, conditioning, weights)  # (m, c, h, w)
             for part, answer in zip(parts, torch.split(predicted, [len(part.rows) for part in parts]), strict=True):
                 answers[part.name].append((part.rows, answer))
         return {name: _ordered(answers[name]) for name in queries}
@@ -101,7 +101,7 @@ class Predictor:
         self.backbone.encode_prompts(prompts, self.tokens)
 
     def _forward(
-        self, mode: Mode, weights: Weights | None, noisy: Tensor, times: Tensor, conditioning: Conditioning
+        self, mode: Mode, noisy: Tensor, times: Tensor, conditioning: Conditioning, weights: Weights | None
     ) -> Tensor:
         if mode == "on":
             self._last = weights
