@@ -77,6 +77,19 @@ def table(summary: Summary, name: str, title: str, chosen: Sequence[Figure]) -> 
     return Table(name, title, columns, tuple(rows), roles, said, gaps(shown, chosen), tuple(doubts))
 
 
+def carried(rows: Sequence[Row]) -> str:
+    """What each method takes from concept to concept, and which rows are not to be compared as equals."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.carries:
+            found.setdefault(row.carries, []).append(row.name)
+    text = "; ".join(f"{what} ({', '.join(names)})" for what, names in found.items())
+    apart = [row.name for row in rows if row.role == "reference"]
+    return (f" Carried from concept to concept: {text}." if text else "") + (
+        f" References, not ranked: {', '.join(apart)}." if apart else ""
+    )
+
+
 def marked(label: str, figure: Figure, summary: Summary) -> str:
     """A column's head, with a mark where the figure's metric failed a test of the instrument."""
     return f"{label} {MARK}" if figure.metric in summary.doubts else label
@@ -106,19 +119,6 @@ SAMPLED = {
     "diagonal+last": "Sampled (--stages diagonal+last): after each stage the concept just learned, after the last all.",
     "last": "Sampled (--stages last): after the last stage alone.",
 }
-
-
-def carried(rows: Sequence[Row]) -> str:
-    """What each method takes from concept to concept, and which rows are not to be compared as equals."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if row.carries:
-            found.setdefault(row.carries, []).append(row.name)
-    text = "; ".join(f"{what} ({', '.join(names)})" for what, names in found.items())
-    apart = [row.name for row in rows if row.role == "reference"]
-    return (f" Carried from concept to concept: {text}." if text else "") + (
-        f" References, not ranked: {', '.join(apart)}." if apart else ""
-    )
 
 
 def note(summary: Summary) -> str:

@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """The whole table: floor and other noise, the methods in the order of the run, their references, the ceiling.
+    """The whole table: floor and other noise first, then the methods in the order of the run, ceiling last.
 
     doubts: by metric why it is not to be trusted, where it failed a test of the instrument. stages: which were sampled.
     """
