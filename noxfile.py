@@ -141,7 +141,7 @@ def bench(session: nox.Session) -> None:
     job = session.posargs or ["--sequence", "faces5"]
     with session.chdir(session.create_tmp()):
         for _ in range(2):
-            heavy(session, "cat-bench", "run", *job, env={"OMP_NUM_THREADS": str(os.cpu_count())})
+            heavy(session, "cat-bench", "run", *job)
         heavy(session, "cat-bench", "report")
         heavy(session, "cat-bench", "show")
 
