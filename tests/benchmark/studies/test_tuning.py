@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from cat_bench.benchmark.planning.spec import METHODS
 from cat_bench.benchmark.studies.tuning import SEQUENCE, TRIALS, Trial, harmonic
 from cat_bench.methods.registry import methods
 
 
-def test_every_shipped_method_gets_as_many_trials_and_only_settings_it_has():
-    assert set(TRIALS) == set(methods.names())
+def test_every_method_of_a_default_run_gets_as_many_trials_and_only_settings_it_has():
+    assert set(TRIALS) == set(METHODS)  # the others are not tuned yet, and docs/methods.md says so
     assert {len(found) for found in TRIALS.values()} == {6}
     for name, found in TRIALS.items():
         assert len({tuple(sorted(settings.items())) for settings in found}) == 6
