@@ -1,11 +1,28 @@
-"""How much memory there is for a process that begins now."""
+"""How much memory there is for a process that begins now, and how a process holds what it has."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from pathlib import Path
 
 _GROUP = Path("/sys/fs/cgroup")
+_TRIM, _MMAP, _HELD = -1, -3, 1 << 30  # of mallopt(3): M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, bytes
+
+
+def hold_freed_memory() -> None:
+    """Let this process keep what it frees instead of giving it back: the next training step needs as much again.
+
+    glibc gives large blocks back at once, and the system then clears every page anew, step by step: a tenth of a
+    step's time. Elsewhere nothing is done.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM, _HELD)
+        mallopt(_MMAP, _HELD)
 
 
 def available_memory() -> int:

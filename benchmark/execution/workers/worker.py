@@ -21,6 +21,7 @@ from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
 from cat_bench.benchmark.store.files import disk_trouble, write_bytes
 from cat_bench.benchmark.store.images import loose
 from cat_bench.benchmark.system import provenance
+from cat_bench.benchmark.system.memory import hold_freed_memory
 from cat_bench.benchmark.text_to_image.references import REFERENCES, prepare_references
 from cat_bench.benchmark.text_to_image.scoring import sample_and_embed
 
@@ -56,6 +57,7 @@ class Worker:
             yield Done()
 
     def _open(self) -> Iterator[Message]:
+        hold_freed_memory()
         self._engine = engine = self._exit.enter_context(self.setup.domain.open(self.setup.plan.spec))
         triggers = [concept.trigger for concept in self.setup.plan.sequence.concepts]
         yield Opened({trigger: engine.tokens(trigger) for trigger in triggers}, engine.inputs())
