@@ -49,7 +49,7 @@ class Adapter(Protocol):
 
     @property
     def token(self) -> Parameter | None:
-        """(1, d) learned embedding that stands for the trigger; None unless the method has `learns_token`."""
+        """(1, d) learned embedding that stands for the trigger, drawn anew for each concept; None without `token`."""
 
     def past(self, name: str) -> Tensor:
         """(out, in) fp32, frozen: ΔW of all earlier concepts, dense + Σ B_i A_i; zeros before the second concept."""
@@ -58,7 +58,7 @@ class Adapter(Protocol):
         """(out, in) scaling · B @ A, differentiable."""
 
     def reset(self, A: Mapping[str, Tensor] | None = None) -> None:
-        """Start afresh: B = 0; A as given, or drawn from `generator` as peft does; a learned token is drawn anew."""
+        """Start afresh: B = 0; A as given, or drawn from `generator` as peft does."""
 
     def fold(self) -> None:
         """Append (A, scaling · B) to `factors`, then reset(): the sampled model stays the same."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 
+EMBEDDINGS = "one embedding a concept"
+
+
 class Concept(Protocol):
     """What a method may know about a concept: the one that it is about to learn, and the earlier ones."""
 
@@ -45,8 +49,8 @@ class Method:
     One instance learns one concept. For every stage of a sequence the trainer makes a new one, gives it by `load` what
     the last one's `state` returned, sets `earlier`, and then calls `begin`, at each step `queries` and `loss`, and
     `end`. What is to last from one concept to the next is therefore in the adapter or in `state`. After a stage another
-    new instance, which gets the state alone, is asked for `token` and `route`. A method never calls the network: the
-    trainer answers its queries. `pools`, `survey` and `route` are for methods that need more than a concept's batch.
+    new instance, which gets the state alone, is asked for `route`. A method never calls the network: the trainer
+    answers its queries. `pools`, `survey` and `route` are for methods that need more than a concept's batch.
     """
 
     class Config(BaseModel):
@@ -62,13 +66,13 @@ class Method:
         weight_decay: float = Field(default=1e-2, ge=0)
         max_grad_norm: float = Field(default=1.0, gt=0)
         targets: tuple[str, ...] = Field(default=("to_q", "to_k", "to_v", "to_out.0"), min_length=1)
+        noun: bool = Field(default=True, description="prompts name the class beside the trigger")
+        token: bool = Field(default=False, description="the trigger is a new word whose embedding is learned, too")
 
     name: ClassVar[str]  # set by @register
     version: ClassVar[str] = "1"  # raise it when results change: it is part of every stage's key
     title: ClassVar[str] = ""
     source: ClassVar[str] = ""
-    uses_noun: ClassVar[bool] = True  # False: prompts name the concept by its trigger alone, without the class noun
-    learns_token: ClassVar[bool] = False
     # False: `adapter.factors` are never looked at one by one, and become one dense sum once they outweigh it.
     keeps_factors: ClassVar[bool] = True
     carries: ClassVar[str] = "one adapter"  # from concept to concept, in words; tables print it beside the name
@@ -77,7 +81,10 @@ class Method:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     config: Config
-    earlier: tuple[Concept, ...] = ()  # the concepts learned before this one, oldest first; the trainer sets it
+    # What the trainer sets: the concepts learned before this one, oldest first, and by id of a concept the embedding
+    # (1, d) learned for its trigger, where `config.token` asks for one.
+    earlier: tuple[Concept, ...] = ()
+    tokens: Mapping[str, Tensor] = MappingProxyType({})
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = self.Config() if config is None else config
@@ -121,10 +128,6 @@ class Method:
         """
         return None
 
-    def token(self, concept: Concept) -> Tensor | None:
-        """(1, d) the embedding learned for an already learned concept's trigger; None if the trigger is plain text."""
-        return None
-
     def state(self) -> dict[str, Tensor]:
         """What must be carried to the next concept beyond the adapter itself; storable as safetensors."""
         return {}
@@ -143,11 +146,17 @@ class Method:
     @property
     def form(self) -> str:
         """How prompts name a concept: see `Concept.fill`."""
-        return "trigger" if self.uses_noun else "token"
+        return "trigger" if self.config.noun else "token"
 
     def about(self, concept: Concept, batch: Batch) -> tuple[str, ...]:
         """The batch's captions about another concept, such as an earlier one."""
         return tuple(concept.fill(template, self.form) for template in batch.templates)
+
+    @classmethod
+    def carried(cls, config: Config) -> str:
+        """`carries` with these settings: learned tokens make an embedding a concept."""
+        words = [part for part in cls.carries.split(", ") if part != EMBEDDINGS]
+        return ", ".join([*words, EMBEDDINGS] if config.token else words)
 
     @classmethod
     def configure(

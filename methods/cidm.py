@@ -1,6 +1,7 @@
 """CIDM, the concept-incremental diffusion model, as far as its released code says."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,6 @@ class CIDM(CLoRA):
     title = "CIDM (in part)"
     source = "Dong et al. 2024, arXiv 2410.17594; after the released code, in part"
     carries = "all adapters, one embedding a concept"
-    uses_noun = True
     keeps_factors = True
     presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
     alone = False  # while a concept is learned
@@ -38,6 +38,8 @@ class CIDM(CLoRA):
             default=("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"), min_length=1
         )
         weight: float = Field(default=0.1, ge=0, description="λ; 0 leaves the adapters to themselves")
+        noun: bool = True
+        token: Literal[True] = True  # they say how much each adapter counts
 
     config: Config
 

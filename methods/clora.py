@@ -22,8 +22,6 @@ class CLoRA(Method):
     title = "C-LoRA"
     source = "Smith et al. 2024 (TMLR), arXiv 2304.06027"
     carries = "merged weights, one embedding a concept"
-    uses_noun = False
-    learns_token = True
     keeps_factors = False
     # The paper's λ, rank, learning rate and steps are not known here and it has no released code: "paper" is only the
     # choice of layers, which is the default already. λ = 1e6 at rank 16 is what another code base uses.
@@ -37,12 +35,10 @@ class CLoRA(Method):
         targets: tuple[str, ...] = Field(default=("attn2.to_k", "attn2.to_v"), min_length=1)
         # The penalty falls with the fourth power of ΔW, so only a huge λ acts; tune it anew for each rank and lr.
         weight: float = Field(default=1e6, ge=0, description="λ of the penalty; 0 is sequential merging")
+        noun: bool = False
+        token: bool = True
 
     config: Config
-
-    def __init__(self, config: Config | None = None) -> None:
-        super().__init__(config)
-        self.tokens: dict[str, Tensor] = {}
 
     def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
         learn = mse(predicted["learn"], batch.target)
@@ -51,18 +47,7 @@ class CLoRA(Method):
         return learn + self.config.weight * penalty(adapter)
 
     def end(self, concept: Concept, adapter: Adapter) -> None:
-        if adapter.token is not None:
-            self.tokens[concept.id] = adapter.token.detach().clone()
         adapter.fold()
-
-    def token(self, concept: Concept) -> Tensor | None:
-        return self.tokens.get(concept.id)
-
-    def state(self) -> dict[str, Tensor]:
-        return {f"token.{id}": token for id, token in self.tokens.items()}
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        self.tokens = {key.removeprefix("token."): token for key, token in state.items()}
 
 
 def penalty(adapter: Adapter) -> Tensor:

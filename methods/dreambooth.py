@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 
 from pydantic import Field
-from torch import Tensor
 
-from cat_bench.methods.base import Adapter, Batch, Concept, Generated, Method, Pool, Query, mse
+from cat_bench.methods.base import Concept, Generated, Pool
 from cat_bench.methods.registry import register
+from cat_bench.methods.rehearsal import Rehearsal
 from cat_bench.methods.settings import COMMON
 
 
 @register("dreambooth")
-class DreamBooth(Method):
+class DreamBooth(Rehearsal):
     """DreamBooth with LoRA: beside the concept, go on learning what the untouched backbone draws of its class.
 
     L = ‖ε_on(z_t, t, c_T) − ε‖² + w · ‖ε_on(z'_t', t', c') − ε'‖²; z' are `images` pictures that the untouched backbone
@@ -24,8 +24,7 @@ class DreamBooth(Method):
     carries = "one adapter"
     presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3, "images": 64}}
 
-    class Config(Method.Config):
-        weight: float = Field(default=1.0, ge=0, description="w, of the prior's term; 0 is naive LoRA")
+    class Config(Rehearsal.Config):
         images: int = Field(default=200, ge=1, description="of the class, drawn anew for each concept")
 
     config: Config
@@ -34,15 +33,3 @@ class DreamBooth(Method):
         if not self.config.weight:
             return {}
         return {"class": Generated((concept.fill("a {}", "noun"),), self.config.images)}
-
-    def queries(self, batch: Batch) -> dict[str, Query]:
-        queries = super().queries(batch)
-        if "class" in batch.pools:
-            queries["prior"] = Query(batch.pools["class"].prompt, items="class")
-        return queries
-
-    def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
-        learn = mse(predicted["learn"], batch.target)
-        if "prior" not in predicted:
-            return learn
-        return learn + self.config.weight * mse(predicted["prior"], batch.pools["class"].target)

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from cat_bench.methods.base import Concept, Generated, Method, Pool
+from cat_bench.methods.base import Concept, Generated, Pool
 from cat_bench.methods.registry import register
-from cat_bench.methods.replay import Replay
+from cat_bench.methods.rehearsal import Rehearsal
 from cat_bench.methods.settings import COMMON
 
 
 @register("genreplay")
-class GenerativeReplay(Replay):
+class GenerativeReplay(Rehearsal):
     """Generative replay: rehearse pictures that the model, as it enters the stage, draws of the earlier triggers.
 
     As rehearsal, with z' drawn by the previous model for "a <trigger> <class noun>" of each earlier concept, `images`
@@ -23,11 +23,10 @@ class GenerativeReplay(Replay):
     carries = "one adapter"
     presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3}}
 
-    class Config(Method.Config):
-        weight: float = Field(default=1.0, ge=0, description="w, of the rehearsed; 0 is naive LoRA")
+    class Config(Rehearsal.Config):
         images: int = Field(default=16, ge=1, description="drawn of each earlier concept")
 
-    config: Config  # type: ignore[assignment]
+    config: Config
 
     def pools(self, concept: Concept) -> Mapping[str, Pool]:
         prompts = tuple(old.fill("a {}", self.form) for old in self.earlier)

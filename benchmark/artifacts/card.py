@@ -83,7 +83,7 @@ def _prompting(learned: Learned, tokens: Sequence[Token]) -> str:
 
 def _prompt(learned: Learned, concept: Named, tokens: Sequence[Token]) -> str:
     word = {token.trigger: token.word for token in tokens}.get(concept.trigger, concept.trigger)
-    return f"a photo of {replace(concept, trigger=word).subject(learned.method.uses_noun)}"
+    return f"a photo of {replace(concept, trigger=word).subject(learned.method.config.noun)}"
 
 
 def _code(learned: Learned, tokens: Sequence[Token], base: str | None) -> str:

@@ -138,9 +138,9 @@ def _read(run: RunRecord, name: str, place: Path, ids: list[str]) -> Learned:
     cls = methods.get(name)
     method = cls(cls.configure(overrides=info["config"]))
     method.load(state.extra)
+    method.tokens = state.tokens
     known = {concept.id: concept for concept in run.concepts}
     concepts = tuple(known[id] for id in ids)
-    tokens = {concept.trigger: method.token(concept) for concept in concepts}
     return Learned(
         run=run,
         folder=place,
@@ -149,7 +149,7 @@ def _read(run: RunRecord, name: str, place: Path, ids: list[str]) -> Learned:
         concepts=concepts,
         factors=_factors(state, method.config),
         dense=state.dense,
-        tokens={trigger: token for trigger, token in tokens.items() if token is not None},
+        tokens={concept.trigger: state.tokens[concept.id] for concept in concepts if concept.id in state.tokens},
     )
 
 

@@ -46,7 +46,7 @@ class Look:
         return len(self.prompts) * len(self.seeds)
 
 
-def filled(prompts: Sequence[str], concepts: Sequence[Named], uses_noun: bool) -> tuple[str, ...]:
+def filled(prompts: Sequence[str], concepts: Sequence[Named], noun: bool) -> tuple[str, ...]:
     """Each prompt once; one with "{}" once for every concept, named as this method's prompts name it."""
     from cat_bench.tasks.photos.captions import fill
 
@@ -55,7 +55,7 @@ def filled(prompts: Sequence[str], concepts: Sequence[Named], uses_noun: bool) -
         if not prompt.strip():
             raise SamplingError("--prompt is empty; say what to draw, with {} or a trigger for a concept")
         if "{}" in prompt:
-            found += [fill(prompt, concept.subject(uses_noun)) for concept in concepts]
+            found += [fill(prompt, concept.subject(noun)) for concept in concepts]
         else:
             found.append(prompt)
     return tuple(dict.fromkeys(found))

@@ -156,7 +156,9 @@ def sample(
     if method == BASE and any(given is not None for given in (stage, order, seed)):
         raise SpecError("--method base: the untouched model has no stage, order or seed")
     learned = None if method == BASE else open_stage(folder, method, stage, order, seed)
-    prompts = filled(prompt, learned.concepts if learned else record.concepts, not learned or learned.method.uses_noun)
+    prompts = filled(
+        prompt, learned.concepts if learned else record.concepts, not learned or learned.method.config.noun
+    )
     changed = {key: value for key, value in (("steps", steps), ("guidance", guidance)) if value is not None}
     sampler = resolve(record.spec.model_dump(mode="json"), {"sampler": changed}).sampler
     look = Look(record, learned, prompts, noise, sampler)

@@ -18,7 +18,7 @@ def foreseen(plan: Plan, opened: Opened) -> Iterator[str]:
 
 def _long_triggers(plan: Plan, counts: Mapping[str, int]) -> Iterator[str]:
     """A word that the tokenizer cuts into many pieces is a poor trigger where no token is learned in its place."""
-    if all(cell.method.learns_token for cell in plan.cells):
+    if all(cell.config.token for cell in plan.cells):
         return
     if long := {trigger: count for trigger, count in counts.items() if count > MANY_TOKENS}:
         named = ", ".join(f"{trigger} ({count} tokens)" for trigger, count in long.items())

@@ -5,7 +5,7 @@
 | `A.<layer>`, `B.<layer>` | the trainable adapter (r, in), (out, r) |
 | `factors.<i>.<layer>.A`, `.B` | the i-th adapter of the past; its scaling is inside B |
 | `dense.<layer>` | the full-rank part of the past (out, in) |
-| `token` | the learned token (1, d), where the method learns one |
+| `tokens.<concept>` | the embedding (1, d) learned for its trigger, where one is learned |
 | `extra.<key>` | what the method itself carries |
 | `kept.<key>` | items of earlier concepts that its pools carry |
 """
@@ -30,7 +30,7 @@ class AdapterState:
     B: Mapping[str, Tensor]
     factors: tuple[Factor, ...] = ()  # of earlier stages, oldest first
     dense: Mapping[str, Tensor] = field(default_factory=dict)
-    token: Tensor | None = None
+    tokens: Mapping[str, Tensor] = field(default_factory=dict)
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     kept: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -42,8 +42,7 @@ class AdapterState:
             for number, factor in enumerate(self.factors):
                 flat[f"factors.{number}.{name}.A"], flat[f"factors.{number}.{name}.B"] = factor[name]
         flat |= {f"dense.{name}": value for name, value in self.dense.items()}
-        if self.token is not None:
-            flat["token"] = self.token
+        flat |= {f"tokens.{concept}": value for concept, value in self.tokens.items()}
         flat |= {f"extra.{key}": value for key, value in self.extra.items()}
         flat |= {f"kept.{key}": value for key, value in self.kept.items()}
         return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in flat.items()}
@@ -64,7 +63,7 @@ class AdapterState:
             {name: flat[f"B.{name}"] for name in A},
             tuple(factors),
             below("dense."),
-            flat.get("token"),
+            below("tokens."),
             below("extra."),
             below("kept."),
         )
@@ -73,15 +72,18 @@ class AdapterState:
 def carried_bytes(flat: Mapping[str, Tensor]) -> int:
     """Bytes of a packed state that the next concept cannot do without.
 
-    A fresh adapter (every B is zero: after a merge) and its fresh token say nothing and could be drawn again.
+    A fresh adapter (every B is zero: after a merge) says nothing and could be drawn again.
     """
     fresh = all(not value.any() for key, value in flat.items() if key.startswith("B."))
-    kept = [v for key, v in flat.items() if not (fresh and (key.startswith(("A.", "B.")) or key == "token"))]
+    kept = [value for key, value in flat.items() if not (fresh and key.startswith(("A.", "B.")))]
     return sum(value.numel() * value.element_size() for value in kept)
 
 
-def check_fit(flat: Mapping[str, Tensor], own: AdapterState) -> None:
-    """Raises AdapterError unless a packed state has the layers, rank and shapes of an adapter whose state is `own`."""
+def check_fit(flat: Mapping[str, Tensor], own: AdapterState, token: Tensor | None) -> None:
+    """Raises AdapterError unless a packed state has the layers, rank and shapes of an adapter whose state is `own`.
+
+    token: what it learns for a trigger; None if it does not.
+    """
     count = len({key.split(".")[1] for key in flat if key.startswith("factors.")})
     shapes: dict[str, tuple[int, ...] | None] = {}
     for name in own.A:
@@ -90,8 +92,8 @@ def check_fit(flat: Mapping[str, Tensor], own: AdapterState) -> None:
             shapes |= {f"factors.{i}.{name}.A": None, f"factors.{i}.{name}.B": None}
         if any(key.startswith("dense.") for key in flat):
             shapes[f"dense.{name}"] = (own.B[name].shape[0], own.A[name].shape[1])
-    if own.token is not None:
-        shapes["token"] = tuple(own.token.shape)
+    if token is not None:
+        shapes |= {key: tuple(token.shape) for key in flat if key.startswith("tokens.")}
     for key in sorted(shapes.keys() ^ {key for key in flat if not key.startswith(("extra.", "kept."))}):
         side = "lacks" if key in shapes else "has, against this backbone and these settings,"
         raise AdapterError(f"the stored adapter {side} {key}")

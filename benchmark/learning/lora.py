@@ -35,11 +35,12 @@ class LoraAdapter:
         alpha: float | None,
         targets: tuple[str, ...],
         generator: torch.Generator,
-        learns_token: bool = False,
+        token: bool = False,
     ) -> None:
         """`targets` are endings of linear layers' names, such as "to_q" or "attn2.to_k"; `alpha` None means `rank`.
 
-        `generator` (on the CPU) draws the first A. Raises AdapterError where a target fits no linear layer.
+        `generator` (on the CPU) draws the first A; token: whether one is learned. Raises AdapterError where a target
+        fits no linear layer.
         """
         self.host = host
         self.rank = rank
@@ -47,10 +48,11 @@ class LoraAdapter:
         self.generator = generator
         self._past = Past()
         fresh = torch.zeros(1, host.token_width, device=host.device)
-        self.token = nn.Parameter(fresh) if learns_token else None
+        self.token = nn.Parameter(fresh) if token else None
         self._entry: tuple[Past, dict[str, tuple[Tensor, Tensor]]] | None = None  # as this stage was entered
         self._swaps: dict[tuple[Mode, torch.dtype | None, Weights | None], list[Swap]] = {}
         self.kept: dict[str, Tensor] = {}  # items of earlier concepts, carried along for the trainer's pools
+        self.tokens: dict[str, Tensor] = {}  # (1, d) learned, by concept
 
         network = host.network
         if any(isinstance(module, LoraLayer) for module in network.modules()):
@@ -96,7 +98,6 @@ class LoraAdapter:
     def reset(self, A: Mapping[str, Tensor] | None = None) -> None:
         """A fresh trainable adapter: B = 0; A as given, else as peft draws it (Kaiming uniform, a = √5).
 
-        A token that is learned becomes random again: normal, with the mean and the spread of the embedding table.
         All draws are from `generator`.
         """
         for name in self.names:
@@ -109,8 +110,6 @@ class LoraAdapter:
                 raise AdapterError(f"A of {name} must be {tuple(own.shape)}, not {tuple(fresh.shape)}")
             own.copy_(fresh)
             self.B[name].zero_()
-        if self.token is not None:
-            self.token.copy_(self.host.random_token(self.generator))
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -143,6 +142,7 @@ class LoraAdapter:
     def enter(self, generator: torch.Generator, keeps_factors: bool = True) -> None:
         """Begin a stage: take its `init` stream, remember the state now as "previous", and train all of it.
 
+        A token that is learned is drawn anew: normal, with the mean and the spread of the embedding table.
         keeps_factors False: the factors become one dense sum once they outweigh it.
         """
         self.generator = generator
@@ -150,6 +150,8 @@ class LoraAdapter:
         self._set_past(self._past if keeps_factors else self._past.compact(weights))
         trained = {name: (self.A[name].detach().clone(), self.B[name].detach().clone()) for name in self.names}
         self._entry = self._past, trained
+        if self.token is not None:
+            self.token.copy_(self.host.random_token(generator))
         for parameter in self.parameters():
             parameter.requires_grad_(True)
 
@@ -199,20 +201,18 @@ class LoraAdapter:
         return self._state(extra or {}).pack()
 
     def _state(self, extra: Mapping[str, Tensor]) -> AdapterState:
-        return AdapterState(self.A, self.B, tuple(self.factors), self.dense, self.token, extra, self.kept)
+        return AdapterState(self.A, self.B, tuple(self.factors), self.dense, self.tokens, extra, self.kept)
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Become what `state_dict` described; returns the method's own. Raises AdapterError, changing nothing, if it
         does not fit.
         """
-        check_fit(state, self._state({}))
+        check_fit(state, self._state({}), self.token)
         held = AdapterState.unpack({k: v.detach().to(self.host.device, copy=True) for k, v in state.items()})
         for name in self.names:
             self.A[name].copy_(held.A[name])
             self.B[name].copy_(held.B[name])
-        if self.token is not None and held.token is not None:
-            self.token.copy_(held.token)
         self._set_past(Past([dict(factor) for factor in held.factors], dict(held.dense)))
-        self.kept = dict(held.kept)
+        self.kept, self.tokens = dict(held.kept), dict(held.tokens)
         return dict(held.extra)

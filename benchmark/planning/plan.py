@@ -143,7 +143,7 @@ class _Layout:
     def cell(self, cell: Cell, place: Path, base: StagePlan) -> CellPlan:
         """A cell's stages, each learned on top of the one before."""
         method, config = configure(self.spec, cell.method, self.identity.presets)
-        form = "trigger" if method.uses_noun else "token"
+        form = method(config).form
         key, previous = base.keys.key, None
         stages: list[StagePlan] = []
         concepts = self.sequence.ordered(cell.order, stream(ORDER_ROOT, "order", self.sequence.id))

@@ -31,9 +31,9 @@ class Named:
     trigger: str
     noun: str
 
-    def subject(self, uses_noun: bool) -> str:
+    def subject(self, noun: bool) -> str:
         """The words that stand for it: trigger and class noun, or the trigger alone."""
-        return f"{self.trigger} {self.noun}" if uses_noun else self.trigger
+        return f"{self.trigger} {self.noun}" if noun else self.trigger
 
     def fill(self, template: str, form: str) -> str:
         """A prompt from a template; forms as in `cat_bench.tasks.concept.Concept.fill`."""
@@ -99,7 +99,8 @@ def write_run(plan: Plan) -> None:
         },
         "methods": {
             cell.cell.method: {
-                **{key: getattr(cell.method, key) for key in ("version", "title", "source", "carries", "reference")},
+                **{key: getattr(cell.method, key) for key in ("version", "title", "source", "reference")},
+                "carries": cell.method.carried(cell.config),
                 "code": code_digest(cell.method),
                 "config": cell.config.model_dump(mode="json"),
             }

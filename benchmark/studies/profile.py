@@ -74,7 +74,7 @@ def training(backbone: Backbone, name: str, precision: Precision, units: int) ->
 
     def adapter() -> LoraAdapter:
         made = generator(0, "init", concept.id)
-        return LoraAdapter(backbone, config.rank, config.alpha, config.targets, made, method.learns_token)
+        return LoraAdapter(backbone, config.rank, config.alpha, config.targets, made, config.token)
 
     with closing(adapter()) as own:
         _measure(found, train(backbone, own, method(config), concept, seed=0, precision=precision), units)

@@ -141,7 +141,7 @@ class TorchEngine:
 
     def _adapter(self, cell: CellPlan, init: torch.Generator) -> LoraAdapter:
         config = cell.config
-        return LoraAdapter(self.backbone, config.rank, config.alpha, config.targets, init, cell.method.learns_token)
+        return LoraAdapter(self.backbone, config.rank, config.alpha, config.targets, init, config.token)
 
     def _method(self, cell: CellPlan, adapter: LoraAdapter, state: Path | None) -> Method:
         """The method as it was when `state` was written, and the adapter with it; fresh if there is none."""
@@ -152,12 +152,13 @@ class TorchEngine:
             except (OSError, ValueError) as error:
                 raise RunError(f"{state} cannot be read: delete its folder and give the command again") from error
             method.load(adapter.load_state_dict(tensors))
+            method.tokens = adapter.tokens
         return method
 
     def _tokens(self, method: Method, stage: StagePlan, with_own: bool) -> dict[str, Tensor]:
         """Learned embeddings by trigger, of the concepts that have one."""
-        found = ((concept.trigger, method.token(concept)) for concept in self._concepts(stage, with_own))
-        return {trigger: token for trigger, token in found if token is not None}
+        known = self._concepts(stage, with_own)
+        return {concept.trigger: method.tokens[concept.id] for concept in known if concept.id in method.tokens}
 
     def _concepts(self, stage: StagePlan, with_own: bool) -> tuple[Concept, ...]:
         assert stage.concept is not None

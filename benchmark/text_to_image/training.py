@@ -49,7 +49,7 @@ def train(
     """
     # Not the stream that an adapter's maker draws from: a fold at the stage's end would then draw the same A again.
     adapter.enter(generator(seed, "init", concept.id, "stage"), method.keeps_factors)
-    method.earlier = tuple(earlier)
+    method.earlier, method.tokens = tuple(earlier), adapter.tokens
     route = route_of(method, earlier)
     items, pools = Items.of(backbone, concept, method.form), method.pools(concept)
     found: dict[str, Items] = {}
@@ -73,6 +73,8 @@ def train(
             what=concept.id,
         )
         survey(Stream(backbone, items, seed, concept.id, "survey"), predict, adapter, method, precision)
+    if adapter.token is not None:
+        adapter.tokens[concept.id] = adapter.token.detach().clone()
     method.end(concept, adapter)
     count = max((pool.count for pool in pools.values() if isinstance(pool, Kept)), default=0)
     if count:

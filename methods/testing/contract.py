@@ -44,7 +44,9 @@ def _declaration(cls: type[Method]) -> None:
     require(bool(vars(cls).get("title")), "has no title of its own; set the class attribute: tables show it")
     require(bool(cls.source), "has no source; set the class attribute: who proposed it, with an arXiv id if it has one")
     require(bool(cls.carries), 'carries nothing? say so in words, carries = "nothing": tables print it')
-    require(cls.earlier == (), "defines `earlier`, which the trainer sets; give that attribute another name")
+    for taken in ("earlier", "tokens"):
+        own = getattr(cls, taken) is not getattr(Method, taken)
+        require(not own, f"defines `{taken}`, which the trainer sets; give that attribute another name")
     require(issubclass(cls.Config, Method.Config), "derive its Config from Method.Config")
     rules = cls.Config.model_config
     require(bool(rules.get("frozen")) and rules.get("extra") == "forbid", "its Config must stay frozen, extra='forbid'")
@@ -107,7 +109,7 @@ def _whole_sequence(cls: type[Method], config: Method.Config) -> None:
     pristine = {name: weight.clone() for name, weight in adapter.base.items()}
     stages: list[dict[str, Tensor]] = []
     routes = []
-    for stage, concept in enumerate(CONCEPTS):
+    for stage in range(len(CONCEPTS)):
         _learn(method, stage, adapter)
         stages.append(adapter.deltas())
         routes.append(routes_after(method, adapter, stage))
@@ -119,21 +121,13 @@ def _whole_sequence(cls: type[Method], config: Method.Config) -> None:
             any(bool(delta.any()) for delta in stages[-1].values()) or adapter.token is not None,
             f"after concept {stage + 1} the model is the bare backbone again: end() must keep what was learned",
         )
-        learned = method.token(concept)
-        if cls.learns_token:
-            require(
-                learned is not None and adapter.token is not None and learned.shape == adapter.token.shape,
-                "learns_token: token(concept) must give what was learned, (1, d); copy adapter.token first in end()",
-            )
     require(
         all(torch.equal(weight, adapter.base[name]) for name, weight in pristine.items()), "changes the backbone itself"
     )
-    _resumes(cls, config, stages, routes, method)
+    _resumes(cls, config, stages, routes)
 
 
-def _resumes(
-    cls: type[Method], config: Method.Config, expected: list[dict[str, Tensor]], routes: list[Any], whole: Method
-) -> None:
+def _resumes(cls: type[Method], config: Method.Config, expected: list[dict[str, Tensor]], routes: list[Any]) -> None:
     """The same stages as the trainer runs them, each by a new instance that gets the stored tensors of the last."""
     stored: dict[str, Tensor] = {}
     extra: dict[str, Tensor] = {}
@@ -158,15 +152,10 @@ def _resumes(
         stored, extra = adapter.state_dict(), _stored(method.state())
         sampled = cls(config)
         sampled.load(extra)
+        sampled.tokens = adapter.tokens
         require(
             routes_after(sampled, adapter, stage) == routes[stage],
             "route() of an instance that has the state alone differs: state() and load() must carry what it needs",
-        )
-    for concept in CONCEPTS:
-        one, other = whole.token(concept), method.token(concept)
-        require(
-            (one is None) == (other is None) and (one is None or other is None or torch.equal(one, other)),
-            f"token() of concept {concept.id!r} is lost on resume: state() and load() must carry it",
         )
 
 
@@ -184,7 +173,7 @@ def _learn(method: Method, stage: int, adapter: ToyAdapter) -> None:
 
 
 def _build(cls: type[Method], config: Method.Config) -> tuple[Method, ToyAdapter]:
-    return cls(config), ToyAdapter(config, cls.learns_token)
+    return cls(config), ToyAdapter(config)
 
 
 def _stored(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -131,7 +131,7 @@ def learn(
 ) -> list[float]:
     """One stage as the trainer runs it; returns the loss of every step. earlier: the concepts before, oldest first."""
     config, losses = method.config, []
-    method.earlier = tuple(earlier)
+    method.earlier, method.tokens = tuple(earlier), adapter.tokens
     adapter.enter(seed)
     pools = fill_pools(method, concept, adapter, seed)
     method.begin(concept, adapter)
@@ -144,6 +144,8 @@ def learn(
         optimiser.step()
         losses.append(loss.item())
     _survey(method, concept, adapter)
+    if adapter.token is not None:
+        adapter.tokens[concept.id] = adapter.token.detach().clone()
     method.end(concept, adapter)
     counts = [pool.count for pool in method.pools(concept).values() if isinstance(pool, Kept)]
     if counts:

@@ -30,7 +30,7 @@ Route = Callable[[str], Weights]
 class ToyAdapter:
     """The Adapter Protocol in plain torch, on a frozen network of `LAYERS`."""
 
-    def __init__(self, config: Method.Config, learns_token: bool = False, seed: int = 0) -> None:
+    def __init__(self, config: Method.Config, seed: int = 0) -> None:
         self.base = {f"block.{name}": vector(name, *size) / size[1] ** 0.5 for name, size in LAYERS.items()}
         self.names = tuple(n for n in self.base if any(n.endswith("." + target) for target in config.targets))
         if not self.names:
@@ -40,7 +40,8 @@ class ToyAdapter:
         self.generator = torch.Generator().manual_seed(seed)
         self.A = {name: Parameter(torch.zeros(self.rank, self.base[name].shape[1])) for name in self.names}
         self.B = {name: Parameter(torch.zeros(self.base[name].shape[0], self.rank)) for name in self.names}
-        self.token = Parameter(torch.zeros(1, WIDTH)) if learns_token else None
+        self.token = Parameter(torch.zeros(1, WIDTH)) if config.token else None
+        self.tokens: dict[str, Tensor] = {}  # learned, by concept
         self.factors: list[dict[str, tuple[Tensor, Tensor]]] = []
         self.dense: dict[str, Tensor] = {}
         self.kept: dict[str, Tensor] = {}  # items of earlier concepts, for pools
@@ -70,8 +71,6 @@ class ToyAdapter:
                 raise MethodError(f"reset: A of {name} is {tuple(start.shape)}, not {tuple(self.A[name].shape)}")
             self.A[name].copy_(start)
             self.B[name].zero_()
-        if self.token is not None:
-            self.token.normal_(generator=self.generator)
 
     @torch.no_grad()
     def fold(self) -> None:
@@ -90,6 +89,8 @@ class ToyAdapter:
     def enter(self, seed: int) -> None:
         """Begin a stage: its own stream, this state as "previous", and all of it trained."""
         self.generator.manual_seed(seed)
+        if self.token is not None:
+            self.token.normal_(generator=self.generator)
         self.entry, self.entered = self.deltas(), {name: self.delta(name) for name in self.names}
         for parameter in self.parameters():
             parameter.requires_grad_(True)
@@ -113,8 +114,7 @@ class ToyAdapter:
         flat |= {f"dense.{n}": weight for n, weight in self.dense.items()}
         for i, factor in enumerate(self.factors):
             flat |= {f"factors.{i}.{k}.{n}": w for n, pair in factor.items() for k, w in zip("AB", pair, strict=True)}
-        if self.token is not None:
-            flat["token"] = self.token
+        flat |= {f"tokens.{concept}": token for concept, token in self.tokens.items()}
         flat |= {f"kept.{key}": value for key, value in self.kept.items()}
         return {key: value.detach().clone() for key, value in flat.items()}
 
@@ -129,8 +129,7 @@ class ToyAdapter:
             {n: (state[f"factors.{i}.A.{n}"], state[f"factors.{i}.B.{n}"]) for n in self.names} for i in range(count)
         ]
         self.kept = {key.removeprefix("kept."): value for key, value in state.items() if key.startswith("kept.")}
-        if self.token is not None:
-            self.token.copy_(state["token"])
+        self.tokens = {key.removeprefix("tokens."): value for key, value in state.items() if key.startswith("tokens.")}
 
     def predict(self, query: Query, noisy: Tensor, trigger: str, route: Route = lambda _: None) -> Tensor:
         """(n, *SHAPE) the network's answer to one query on noisy latents (n, *SHAPE), each prompt by its own route."""

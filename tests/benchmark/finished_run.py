@@ -50,7 +50,7 @@ def drawn(run_folder: Path, method: str, stage: int = 2) -> tuple[list[str], lis
     concepts = load_sequence("smoke2").concepts[:stage]
     place = run_folder / method / "order0-seed0" / f"{stage:02d}-{concepts[-1].id}"
     images = StageImages(place / "images.parquet")
-    form = "trigger" if registry.get(method).uses_noun else "token"
+    form = registry.get(method)().form
     texts, seeds, pictures = [], [], []
     for concept in concepts:
         for number, template in enumerate(concept.prompts):

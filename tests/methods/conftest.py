@@ -23,7 +23,7 @@ def make() -> Callable[..., Made]:
 
     def build(cls: type[Method], **settings: Any) -> Made:
         config = cls.configure(overrides={"rank": 3, "steps": 4, "batch_size": 4, "lr": 1e-2, **settings})
-        return cls(config), ToyAdapter(config, cls.learns_token)
+        return cls(config), ToyAdapter(config)
 
     return build
 

@@ -161,10 +161,15 @@ def test_cidms_term_is_the_mean_overlap_of_outputs(make: Any, concepts: Any, ans
 
 def test_textual_inversion_changes_the_word_and_no_weight(make: Any, concepts: Any) -> None:
     method, adapter = make(TextualInversion, lr=0.1)
-    start = adapter.token.detach().clone()
     learn(method, concepts[0], adapter)
-    first = method.token(concepts[0])
-    assert not torch.equal(first, start) and not any(delta.any() for delta in adapter.deltas().values())
-    assert not torch.equal(adapter.token, first), "the next concept's is drawn anew"
+    first = method.tokens[concepts[0].id].clone()
+    adapter.enter(0)
+    assert not torch.equal(first, adapter.token) and not any(delta.any() for delta in adapter.deltas().values())
     learn(method, concepts[1], adapter, 1, concepts[:1])
-    assert torch.equal(method.token(concepts[0]), first), "nothing to forget"
+    assert torch.equal(method.tokens[concepts[0].id], first), "nothing to forget"
+
+
+@pytest.mark.parametrize("cls", [TextualInversion, CIDM])
+def test_what_needs_a_learned_token_cannot_do_without(cls: Any) -> None:
+    with pytest.raises(MethodError, match="token = False: Input should be True"):
+        cls.configure(overrides={"token": False})

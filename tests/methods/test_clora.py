@@ -76,14 +76,19 @@ def test_only_keys_and_values_of_cross_attention_are_adapted(make: Any) -> None:
 
 def test_each_concept_keeps_its_own_learned_token(make: Any, concepts: Any) -> None:
     method, adapter = make(CLoRA)
-    assert not method.uses_noun and method.token(concepts[0]) is None
-    start = adapter.token.detach().clone()
+    assert method.form == "token" and not method.tokens
     learn(method, concepts[0], adapter)
-    first = method.token(concepts[0])
-    assert not torch.equal(first, start), "the token is trained"
-    assert not torch.equal(adapter.token, first), "the next concept starts from a new random one"
-    learn(method, concepts[1], adapter)
-    again = CLoRA(method.config)
-    again.load(method.state())
-    assert torch.equal(again.token(concepts[0]), first)
-    assert torch.equal(again.token(concepts[1]), method.token(concepts[1]))
+    first = method.tokens[concepts[0].id].clone()
+    adapter.enter(0)
+    assert not torch.equal(first, adapter.token), "the token is trained"
+    learn(method, concepts[1], adapter, seed=1)
+    assert torch.equal(method.tokens[concepts[0].id], first)
+    assert not torch.equal(method.tokens[concepts[1].id], first), "the next concept starts from a new random one"
+
+
+def test_the_noun_and_plain_words_are_settings(make: Any, concepts: Any) -> None:
+    method, adapter = make(CLoRA, noun=True, token=False)
+    assert method.form == "trigger" and adapter.token is None
+    learn(method, concepts[0], adapter)
+    assert CLoRA.carried(method.config) == "merged weights" and not method.tokens
+    assert CLoRA.carried(CLoRA.Config()) == CLoRA.carries == "merged weights, one embedding a concept"

@@ -176,25 +176,6 @@ class Touching(Sound):
         adapter.base[adapter.names[0]].add_(1.0)
 
 
-class Tokenless(Sound):
-    learns_token = True
-
-
-class LosesToken(Sound):
-    learns_token = True
-
-    def __init__(self, config: Method.Config | None = None) -> None:
-        super().__init__(config)
-        self.tokens: dict[str, Tensor] = {}
-
-    def end(self, concept: Concept, adapter: Adapter) -> None:
-        assert adapter.token is not None
-        self.tokens[concept.id] = adapter.token.detach().clone()
-
-    def token(self, concept: Concept) -> Tensor | None:
-        return self.tokens.get(concept.id)
-
-
 class LiveState(Sound):
     def state(self) -> dict[str, Tensor]:
         return {"w": torch.ones(1, requires_grad=True)}
@@ -318,8 +299,6 @@ class Untitled(Method):
         (HeadStart, r"begin\(\) of the first concept must leave the model as it is"),
         (Dropping, "the model is the bare backbone again"),
         (Touching, "changes the backbone itself"),
-        (Tokenless, r"learns_token: token\(concept\) must give"),
-        (LosesToken, r"token\(\) of concept 'first' is lost on resume"),
         (LiveState, r"state\(\)\['w'\] must be a detached tensor"),
         (NeedsSetting, r"setting \['weight'\] has no default"),
         (LooseConfig, "must stay frozen"),

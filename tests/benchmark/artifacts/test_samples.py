@@ -34,14 +34,14 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 def test_braces_stand_for_each_concept() -> None:
-    assert filled(["a {} at sea", "a tree", "a tree"], CONCEPTS, uses_noun=True) == (
+    assert filled(["a {} at sea", "a tree", "a tree"], CONCEPTS, noun=True) == (
         "a zorvex person at sea",
         "an imlo robot at sea",
         "a tree",
     )
-    assert filled(["a {}"], CONCEPTS[1:], uses_noun=False) == ("an imlo",)
+    assert filled(["a {}"], CONCEPTS[1:], noun=False) == ("an imlo",)
     with pytest.raises(SamplingError, match="--prompt is empty"):
-        filled([" "], CONCEPTS, uses_noun=True)
+        filled([" "], CONCEPTS, noun=True)
 
 
 @pytest.mark.parametrize("method", ["cat", "clora"])

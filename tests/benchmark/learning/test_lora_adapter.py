@@ -19,8 +19,8 @@ from cat_bench.methods.base import Adapter
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
-def make(backbone: Backbone, rank: int = 2, alpha: float | None = None, learns_token: bool = False) -> LoraAdapter:
-    return LoraAdapter(backbone, rank, alpha, TARGETS, generator(0, "init"), learns_token)
+def make(backbone: Backbone, rank: int = 2, alpha: float | None = None, token: bool = False) -> LoraAdapter:
+    return LoraAdapter(backbone, rank, alpha, TARGETS, generator(0, "init"), token)
 
 
 @pytest.fixture
@@ -168,9 +168,9 @@ def test_a_given_start_is_taken(adapter: LoraAdapter) -> None:
         adapter.replace({})
 
 
-@pytest.mark.parametrize("learns_token", [False, True])
-def test_a_stored_adapter_is_the_same_adapter(tiny: Backbone, tmp_path: Path, learns_token: bool) -> None:
-    adapter = make(tiny, learns_token=learns_token)
+@pytest.mark.parametrize("token", [False, True])
+def test_a_stored_adapter_is_the_same_adapter(tiny: Backbone, tmp_path: Path, token: bool) -> None:
+    adapter = make(tiny, token=token)
     adapter.replace({name: torch.randn(adapter.past(name).shape) for name in adapter.names})
     for seed in (1, 2):
         learn(adapter, seed)
@@ -180,7 +180,7 @@ def test_a_stored_adapter_is_the_same_adapter(tiny: Backbone, tmp_path: Path, le
     save_file(state, tmp_path / "adapter.safetensors")
     adapter.close()
 
-    other = LoraAdapter(tiny, 2, None, TARGETS, generator(9, "init"), learns_token)
+    other = LoraAdapter(tiny, 2, None, TARGETS, generator(9, "init"), token)
     extra = other.load_state_dict(load_file(tmp_path / "adapter.safetensors"))
     assert extra.keys() == {"fisher.x"}
     again = other.state_dict(extra)
@@ -196,19 +196,22 @@ def test_a_state_that_does_not_fit_changes_nothing_and_is_one_line(tiny: Backbon
         {k: v for k, v in before.items() if k != key},
         before | {"dense.nowhere": torch.zeros(1)},
         before | {key: torch.zeros(1, 1)},
-        before | {"token": torch.zeros(1, 24)},
+        before | {"tokens.one": torch.zeros(1, 24)},
     ):
         with pytest.raises(AdapterError, match="the stored"):
             adapter.load_state_dict({k: v + 1 for k, v in bad.items()})
         assert all(torch.equal(value, before[name]) for name, value in adapter.state_dict().items())
 
 
-def test_a_learned_token_is_drawn_like_the_embeddings_and_anew_at_each_reset(tiny: Backbone) -> None:
-    adapter = make(tiny, learns_token=True)
+def test_a_learned_token_is_drawn_like_the_embeddings_and_anew_for_each_concept(tiny: Backbone) -> None:
+    adapter = make(tiny, token=True)
     assert adapter.token is not None and adapter.token.shape == (1, 24) and adapter.parameters()[-1] is adapter.token
+    adapter.enter(generator(1, "init"))
     first = adapter.token.detach().clone()
     assert 0.3 < float(first.std() / tiny.text_encoders[0].table.std()) < 3
     adapter.fold()
+    assert torch.equal(adapter.token, first)
+    adapter.enter(generator(2, "init"))
     assert not torch.equal(adapter.token, first)
     adapter.close()
 
@@ -242,14 +245,15 @@ def test_one_adapter_at_a_time_and_only_where_there_is_a_layer(tiny: Backbone, a
 
 
 def test_bytes_carried_are_those_of_what_was_learned_and_not_of_a_fresh_adapter(tiny: Backbone) -> None:
-    adapter = make(tiny, learns_token=True)
+    adapter = make(tiny, token=True)
     pairs = sum(4 * (adapter.A[name].numel() + adapter.B[name].numel()) for name in adapter.names)  # fp32
     extra, token = {"mask": torch.zeros(10, dtype=torch.bool)}, 4 * tiny.token_width
     assert carried_bytes(adapter.state_dict()) == 0
     learn(adapter, 1)
+    adapter.tokens["one"] = torch.zeros(1, tiny.token_width)
     assert carried_bytes(adapter.state_dict(extra)) == pairs + token + 10
     adapter.fold()
-    assert carried_bytes(adapter.state_dict(extra)) == pairs + 10  # the pair is in the past now, once
+    assert carried_bytes(adapter.state_dict(extra)) == pairs + token + 10  # the pair is in the past now, once
     learn(adapter, 2)
     assert carried_bytes(adapter.state_dict()) == 2 * pairs + token
     adapter.close()

@@ -32,9 +32,9 @@ class Started(Method):
                 B.copy_(0.1 * torch.randn(B.shape, generator=adapter.generator))
 
 
-def make(backbone: Backbone, config: Method.Config, learns_token: bool = False) -> LoraAdapter:
+def make(backbone: Backbone, config: Method.Config) -> LoraAdapter:
     stream = generator(0, "init")
-    return LoraAdapter(backbone, config.rank, config.alpha, config.targets, stream, learns_token)
+    return LoraAdapter(backbone, config.rank, config.alpha, config.targets, stream, config.token)
 
 
 def by_hand(folder: Path, start: Mapping[str, tuple[Tensor, Tensor]], concept: Any, config: Method.Config) -> Any:
@@ -182,23 +182,25 @@ def test_after_a_merge_the_next_start_is_a_new_one(tiny: Backbone, toy_concepts:
     adapter.close()
 
 
-@pytest.mark.parametrize("learns_token", [False, True])
+@pytest.mark.parametrize("token", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_stopped_between_concepts_and_continued_is_the_same_bit_for_bit(
-    tiny: Backbone, toy_concepts: Any, learns_token: bool, precision: Any
+    tiny: Backbone, toy_concepts: Any, token: bool, precision: Any
 ) -> None:
+    config = QUICK.model_copy(update={"token": token})
+
     def stage(adapter: LoraAdapter, concept: Any) -> list[float]:
         with deterministic(threads=1):
-            return [s.loss for s in train(tiny, adapter, Merge(QUICK), concept, seed=5, precision=precision)]
+            return [s.loss for s in train(tiny, adapter, Merge(config), concept, seed=5, precision=precision)]
 
-    through = make(tiny, QUICK, learns_token)
+    through = make(tiny, config)
     stage(through, toy_concepts[0])
     stored = through.state_dict()
     losses = stage(through, toy_concepts[1])
     final = through.state_dict()
     through.close()
 
-    resumed = LoraAdapter(tiny, QUICK.rank, QUICK.alpha, QUICK.targets, generator(77, "init"), learns_token)
+    resumed = LoraAdapter(tiny, QUICK.rank, QUICK.alpha, QUICK.targets, generator(77, "init"), token)
     resumed.load_state_dict(stored)
     assert stage(resumed, toy_concepts[1]) == losses
     again = resumed.state_dict()
@@ -220,13 +222,11 @@ def test_bf16_learns_what_fp32_learns(tiny: Backbone, toy_concepts: Any) -> None
 
 def test_a_learned_token_is_trained_and_the_shared_table_is_not(tiny: Backbone, toy_concepts: Any) -> None:
     class Token(Method):
-        uses_noun = False
-        learns_token = True
-
         def begin(self, concept: Concept, adapter: Any) -> None:
             self.before = adapter.token.detach().clone()
 
-    adapter, method = make(tiny, QUICK, learns_token=True), Token(QUICK)
+    config = QUICK.model_copy(update={"noun": False, "token": True})
+    adapter, method = make(tiny, config), Token(config)
     list(train(tiny, adapter, method, toy_concepts[0], seed=5))
     assert adapter.token is not None and not torch.equal(adapter.token, method.before)
     adapter.close()
