@@ -1,10 +1,11 @@
-"""The images that a stage draws: of which prompt, from which noise."""
+"""The images that a stage draws: of which prompt, from which noise, and which are made and embedded together."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from cat_bench.benchmark.planning import keys
@@ -53,6 +54,19 @@ class Item:
         """What the image is called among a stage's: as a file below a folder of images."""
         folder = "/".join(re.sub(r"[^\w .-]", "_", part) for part in self.group.split("/", 1))
         return f"{folder.removeprefix('concept/')}/{self.prompt:02d}-{self.image}.png"
+
+
+def portions(companies: Sequence[str], size: int) -> Iterator[slice]:
+    """Consecutive slices of at most `size` pictures that never hold two companies, in order.
+
+    What a picture is made beside shows in its last bits. So those of a company share their portions with no other
+    (`Item.company`): they are the same however many concepts are drawn before them.
+    """
+    start = 0
+    for _, members in groupby(companies):
+        end = start + len(list(members))
+        yield from (slice(first, min(first + size, end)) for first in range(start, end, size))
+        start = end
 
 
 def reference_texts(concept: Concept) -> list[str]:

@@ -20,7 +20,7 @@ from cat_bench.benchmark.errors import AdapterError, SamplingError
 from cat_bench.benchmark.learning.past import Weights
 from cat_bench.benchmark.learning.routed import Routed
 from cat_bench.benchmark.learning.swap import Swap, bare_swaps, cast_swaps, folded, parameter_swap, swapped
-from cat_bench.benchmark.planning.portions import portions
+from cat_bench.benchmark.planning.items import portions
 from cat_bench.benchmark.system.device import Precision, autocast, compute_dtype, input_dtype
 
 

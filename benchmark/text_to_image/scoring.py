@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from cat_bench.benchmark.planning.engine import Engine, Reader
 from cat_bench.benchmark.planning.identity import CLIP, DINO
-from cat_bench.benchmark.planning.items import Item
+from cat_bench.benchmark.planning.items import Item, portions
 from cat_bench.benchmark.planning.keys import EMBEDDINGS, SCORES
 from cat_bench.benchmark.planning.plan import CellPlan, Plan, StagePlan
-from cat_bench.benchmark.planning.portions import portions
 from cat_bench.benchmark.store.files import Arrays, png, read_arrays, write_arrays, write_bytes
 from cat_bench.benchmark.store.images import Made, loose
 from cat_bench.benchmark.text_to_image.classes import class_pictures, nouns_of, strangers, untriggered, world

@@ -17,9 +17,8 @@ from PIL import Image
 from cat_bench.benchmark.planning.engine import Pictures
 from cat_bench.benchmark.planning.events import Learning
 from cat_bench.benchmark.planning.identity import CLIP, DINO, Identity, Model
-from cat_bench.benchmark.planning.items import Item
+from cat_bench.benchmark.planning.items import Item, portions
 from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
-from cat_bench.benchmark.planning.portions import portions
 from cat_bench.benchmark.planning.spec import RunSpec
 from cat_bench.benchmark.store.files import write_arrays
 

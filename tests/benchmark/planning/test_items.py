@@ -1,6 +1,6 @@
 """Which pictures are made together."""
 
-from cat_bench.benchmark.planning.portions import portions
+from cat_bench.benchmark.planning.items import portions
 
 
 def test_kinds_share_no_portion_and_a_kind_is_cut_the_same_whatever_comes_before_it() -> None:
