@@ -43,7 +43,7 @@ def card(learned: Learned, adapter: LowRank, tokens: Sequence[Token]) -> str:
             ("", ""),
             [
                 ("base model", f"{model}, fingerprint `{fingerprint}`"),
-                ("method", f"{method.title or method.name} (`{method.name}`, version {method.version})"),
+                ("method", f"{method.title or method.name} (`{learned.label}`, version {method.version})"),
                 ("source", method.source or "none given"),
                 ("settings", ", ".join(said)),
                 ("sequence", f"`{sequence['id']}`, version {sequence['version']}: {sequence['title']}"),

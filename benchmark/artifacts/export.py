@@ -31,7 +31,7 @@ def export(learned: Learned, out: Path, rank: int | None = None) -> LowRank:
         raise ExportError(f"--rank {rank}: the adapter needs a rank of 1 or more")
     if learned.routed:
         raise ExportError(
-            f"{learned.method.name} draws every prompt with weights of its own for the adapters of its concepts, which "
+            f"{learned.label} draws every prompt with weights of its own for the adapters of its concepts, which "
             "no single LoRA can do; `cat-bench sample` draws with it"
         )
     check_free(out, RECORD)  # before the long part
@@ -40,7 +40,7 @@ def export(learned: Learned, out: Path, rank: int | None = None) -> LowRank:
     facts = {
         "run": learned.run.info["name"],
         "backbone": learned.run.info["backbone"],
-        "method": learned.method.name,
+        "method": learned.label,
         "cell": learned.folder.parent.name,
         "stage": learned.folder.name,
         "key": learned.info["key"],

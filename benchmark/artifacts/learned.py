@@ -17,6 +17,7 @@ from cat_bench.benchmark.learning.adapter_state import AdapterState, Factor
 from cat_bench.benchmark.learning.routed import Route, Routed, route_of
 from cat_bench.benchmark.planning.keys import ADAPTER
 from cat_bench.benchmark.planning.spec import suggestion
+from cat_bench.benchmark.planning.variant import Variant
 from cat_bench.benchmark.store.files import read_json
 from cat_bench.benchmark.store.record import CELL, Named, RunRecord
 from cat_bench.benchmark.store.stage import whole
@@ -38,11 +39,16 @@ class Learned:
     tokens: Mapping[str, Tensor]  # (1, d) by trigger
 
     @property
+    def label(self) -> str:
+        """What the run calls the method: its name, with the settings of a variant."""
+        return self.folder.parent.parent.name
+
+    @property
     def title(self) -> str:
         """How its folders are called: `cat-02-mikato`, and the order and seed where they are not the run's first."""
         spec, cell = self.run.spec, self.folder.parent.name
         first = cell == f"order{spec.orders[0]}-seed{spec.seeds[0]}"
-        return f"{self.method.name}-{self.folder.name}{'' if first else f'-{cell}'}"
+        return f"{self.label}-{self.folder.name}{'' if first else f'-{cell}'}"
 
     @cached_property
     def deltas(self) -> dict[str, Tensor]:
@@ -83,13 +89,14 @@ class Learned:
 def open_stage(
     folder: Path, method: str, stage: str | None = None, order: int | None = None, seed: int | None = None
 ) -> Learned:
-    """What `method` had learned after a stage of the run in `folder`.
+    """What `method`, by its label, had learned after a stage of the run in `folder`.
 
     stage: its number from 1, or the id of the concept it learned; None: the last of the sequence. order and seed: None
     means the run's first. Raises RunError with what there is instead, and MethodError if the method is not installed.
     """
     run = RunRecord.read(folder)
-    spec = run.spec
+    spec, variant = run.spec, Variant.parse(method)
+    method = variant.label
     if method not in spec.methods:
         hint = suggestion(method, list(spec.methods))
         raise RunError(f"method {method!r} is not in {folder}{hint}")
@@ -106,7 +113,7 @@ def open_stage(
         status = (read_json(cell / CELL) or {}).get("status", "not run to its end")
         wanted = f"stage {stage}" if stage else "the last stage"
         raise RunError(f"{cell}: {wanted} is not finished (the cell is {status}); finished stages: {there}")
-    return _read(run, method, finished[number][1], [id for n, (id, _) in finished.items() if n <= number])
+    return _read(run, variant.name, finished[number][1], [id for n, (id, _) in finished.items() if n <= number])
 
 
 def _finished(cell: Path) -> Iterator[tuple[int, tuple[str, Path]]]:

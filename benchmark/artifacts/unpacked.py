@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from cat_bench.benchmark.errors import ExportError, RunError
 from cat_bench.benchmark.planning.keys import IMAGES
 from cat_bench.benchmark.planning.spec import suggestion
+from cat_bench.benchmark.planning.variant import Variant
 from cat_bench.benchmark.store.files import plain_errors
 from cat_bench.benchmark.store.record import RUN, find_run
 from cat_bench.results.records.images import StageImages
@@ -53,6 +54,7 @@ def wanted_images(
     """
     if of_stage and methods is not None:
         raise RunError(f"--method: {folder} is a stage, of one method")
+    methods = None if methods is None else [Variant.parse(method).label for method in methods]
     places = [folder / IMAGES] if of_stage else [path for pattern in _PLACES for path in sorted(folder.glob(pattern))]
     if not places:
         raise RunError(f"{folder} has no {IMAGES}: nothing was drawn yet, or by a version that kept loose files")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cat_bench.benchmark.errors import SpecError
+from cat_bench.benchmark.planning.variant import toml_value
 
 INTERRUPTED = 130  # exit code
+_COMMA = re.compile(r",(?![^\[\]]*\])")  # of a list; what is behind it closes no bracket
 
 
 def as_given() -> str:
@@ -21,10 +22,10 @@ def as_given() -> str:
 
 
 def words(given: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Names given one by one or with commas; None if none were."""
+    """Names given one by one or with commas, those inside of brackets aside; None if none were."""
     if not given:
         return None
-    return tuple(word.strip() for text in given for word in text.split(",") if word.strip())
+    return tuple(word.strip() for text in given for word in _COMMA.split(text) if word.strip())
 
 
 def numbers(given: str | None, flag: str) -> tuple[int, ...] | None:
@@ -58,7 +59,7 @@ def overrides(given: Sequence[str], methods: Sequence[str]) -> dict[str, dict[st
         if not equals or not key:
             raise SpecError(f"--set {text!r}: give METHOD.KEY=VALUE, such as cat.weight=6")
         for one in (method,) if method else methods:
-            found.setdefault(one, {})[key] = _value(value.strip())
+            found.setdefault(one, {})[key] = toml_value(value.strip())
     return found
 
 
@@ -70,12 +71,5 @@ def savings(given: Sequence[str]) -> dict[str, Any]:
         if key == "adamw8bit":
             found["optimizer"] = key
         else:
-            found[key] = _value(value) if equals else True
+            found[key] = toml_value(value) if equals else True
     return found
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

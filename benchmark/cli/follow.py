@@ -12,6 +12,7 @@ from types import FrameType
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cat_bench.benchmark.cli.flags import as_given
 from cat_bench.benchmark.cli.progress import Display
@@ -94,12 +95,12 @@ def _summary(console: Console, folder: Path) -> None:
     for number, column in enumerate(found.columns[:shown]):
         table.add_column(column, justify="right" if number else "left", width=widths[number])
     for row in found.rows:
-        table.add_row(*(f"[bold]{entry.text}[/]" if entry.mark else entry.text for entry in row[:shown]))
+        table.add_row(*(Text(entry.text, "bold" if entry.mark else "") for entry in row[:shown]))
     console.print(table)
     if left := [" ".join(head) for head in words[shown:]]:
         console.print(f"No room here for {', '.join(left)}: see the report.", style="dim", highlight=False)
     for text in (found.note, *found.doubts):
-        console.print(text, style="dim", highlight=False)
+        console.print(text, style="dim", highlight=False, markup=False)
     report = folder / "report" / "report.html"
     if report.is_file() and report.stat().st_mtime >= (folder / "run.json").stat().st_mtime:
         typer.echo(f"report: {report}")

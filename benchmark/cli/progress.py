@@ -75,11 +75,12 @@ class Display:
         self._lines: dict[int, TaskID] = {}
         self._whole = Progress(
             *(TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn()),
-            TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[state]}", markup=False, table_column=Column(no_wrap=True)),
             console=console,
         )
         self._bar = self._whole.add_task("run", total=1.0, state="loading the models")
-        self._workers = Progress(TextColumn("{task.description}", table_column=Column(no_wrap=True)), console=console)
+        described = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+        self._workers = Progress(described, console=console)
         self._view = Live(Group(self._whole, self._workers), console=console, transient=True)
 
     def __enter__(self) -> Display:

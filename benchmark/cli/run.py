@@ -13,7 +13,10 @@ def run(
     data: Annotated[str | None, typer.Option(help="Folder of the photos a sequence is made of.")] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="A method; again or with commas for more.  [default: six of those that ship]"),
+        typer.Option(
+            help="A method; again or with commas for more. 'cat[weight=0,lr=2e-3]', quoted, is cat with these settings."
+            "  [default: six of those that ship]"
+        ),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="Name, diffusers folder or owner/name.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Training seeds: 0 or 0,1,2 or 0-4.  [default: 0]")] = None,
@@ -63,6 +66,7 @@ def run(
     from cat_bench.benchmark.cli.follow import follow, leave
     from cat_bench.benchmark.execution.workers.crew import Crew
     from cat_bench.benchmark.planning.spec import read_spec, resolve
+    from cat_bench.benchmark.planning.variant import names_of
 
     drawn = {"name": sampler, "steps": steps, "guidance": guidance, "batch": batch}
     flags: dict[str, Any] = {
@@ -87,7 +91,7 @@ def run(
     }
     layers = [read_spec(spec) if spec else {}, {key: value for key, value in flags.items() if value is not None}]
     resolved = resolve(*layers)
-    resolved = resolve(*layers, {"overrides": overrides(set_ or [], resolved.methods)})
+    resolved = resolve(*layers, {"overrides": overrides(set_ or [], names_of(resolved.methods))})
     crew = Crew(crew_size(workers), workers_per_gpu, cluster)
     code = follow(resolved, runs, name, crew)
     if code > 128:

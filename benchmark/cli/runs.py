@@ -52,7 +52,7 @@ def show(
     console = Console()
     console.print(f"[bold]{folder}[/]", highlight=False)
     for table in show_run(folder):
-        console.print(table, highlight=False)
+        console.print(table, highlight=False, markup=False)
 
 
 def images(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cat_bench.benchmark.planning import keys
 from cat_bench.benchmark.planning.spec import RunSpec
+from cat_bench.benchmark.planning.variant import names_of
 from cat_bench.benchmark.store.files import read_json, write_json
 from cat_bench.benchmark.store.record import CELL, RUN
 from cat_bench.benchmark.store.stage import whole
@@ -73,7 +74,8 @@ def _signature(spec: RunSpec, sequence: Sequence, domain: Domain) -> str | None:
 
 def _method_folders(spec: RunSpec) -> list[Path]:
     """Where the code of this run's methods lies, this package's and others'; none of it is imported."""
-    modules = [entry.target.partition(":")[0] for entry in methods.entries() if entry.name in spec.methods]
+    names = names_of(spec.methods)
+    modules = [entry.target.partition(":")[0] for entry in methods.entries() if entry.name in names]
     own = "cat_bench.methods"
     # Others' methods may use this package's helpers, so these count in any case.
     roots = {own, *(module.partition(".")[0] for module in modules if not module.startswith(f"{own}."))}

@@ -25,6 +25,7 @@ from cat_bench.benchmark.execution.completion import is_complete, mark_complete
 from cat_bench.benchmark.execution.workers.crew import Crew
 from cat_bench.benchmark.planning import events
 from cat_bench.benchmark.planning.spec import RunSpec, cells
+from cat_bench.benchmark.planning.variant import names_of
 from cat_bench.benchmark.store.files import plain_errors
 from cat_bench.benchmark.store.lock import locked
 from cat_bench.benchmark.text_to_image.models import TextToImage
@@ -49,7 +50,7 @@ def run(
     sequence = load_sequence(spec.sequence, Path(spec.data) if spec.data else None)
     sequence.check()
     spec = domain.settled(spec).model_copy(update={"sequence": sequence.id})  # it may have been a path
-    for method in spec.methods:
+    for method in names_of(spec.methods):
         if method not in methods.names():
             methods.get(method)  # raises, with what was probably meant
     folder = runs / _checked(name or sequence.id)

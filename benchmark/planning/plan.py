@@ -8,14 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.planning import keys
 from cat_bench.benchmark.planning.items import Drawings, Drawn, Item, reference_texts, sampled
 from cat_bench.benchmark.planning.keys import Keys
 from cat_bench.benchmark.planning.method_code import code_digest
 from cat_bench.benchmark.planning.seeds import stream
 from cat_bench.benchmark.planning.spec import Cell, RunSpec, Stages, cells
-from cat_bench.methods.registry import methods
+from cat_bench.benchmark.planning.variant import configured
 
 if TYPE_CHECKING:
     from cat_bench.benchmark.planning.identity import Identity
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from cat_bench.tasks.concept import Concept
     from cat_bench.tasks.sequence import Sequence as TaskSequence
 
-RESERVED = ("base", "references", "report", "real", "other_noise")
 BASE = "base"
 ORDER_ROOT = 0  # of the `order` stream: one for all runs, so that an order's number means the same to everybody
 
@@ -88,19 +86,6 @@ class Plan:
         return (self.base, *(stage for cell in self.cells for stage in cell.stages))
 
 
-def configure(spec: RunSpec, name: str, backbone: str | None) -> tuple[type[Method], Method.Config]:
-    """A method's class and its settings, resolved for a registered backbone (None: for no one in particular).
-
-    Raises MethodError, or SpecError for a name a run needs itself.
-    """
-    if name in RESERVED:
-        raise SpecError(f"method {name!r}: this name is taken by a folder of every run; rename the method")
-    cls = methods.get(name)
-    overrides = dict(spec.overrides.get(name, {}))
-    preset = overrides.pop("preset", None)
-    return cls, cls.configure(preset=preset, backbone=backbone, overrides=overrides)
-
-
 def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, identity: Identity) -> Plan:
     """Lay out all cells and stages. Raises MethodError, TaskError or SpecError; writes nothing, loads nothing."""
     fingerprints = [[concept.id, concept.fingerprint] for concept in sequence.concepts]
@@ -129,9 +114,14 @@ class _Layout:
     drawings: Drawings
 
     @cached_property
+    def configured(self) -> Mapping[str, tuple[type[Method], Method.Config]]:
+        """By label the class and its settings."""
+        return configured(self.spec.methods, self.spec.overrides, self.identity.presets)
+
+    @cached_property
     def codes(self) -> Mapping[str, str]:
-        """By method the digest of its code."""
-        return {name: code_digest(methods.get(name)) for name in self.spec.methods}
+        """By label the digest of its method's code."""
+        return {label: code_digest(method) for label, (method, _) in self.configured.items()}
 
     def base(self, place: Path) -> StagePlan:
         """Stage 0, the untouched backbone."""
@@ -142,7 +132,7 @@ class _Layout:
 
     def cell(self, cell: Cell, place: Path, base: StagePlan) -> CellPlan:
         """A cell's stages, each learned on top of the one before."""
-        method, config = configure(self.spec, cell.method, self.identity.presets)
+        method, config = self.configured[cell.method]
         form = method(config).form
         key, previous = base.keys.key, None
         stages: list[StagePlan] = []
@@ -152,7 +142,7 @@ class _Layout:
             key = keys.learning_key(
                 previous=key,
                 concept=concept.learning_fingerprint,
-                method=cell.method,
+                method=method.name,
                 version=method.version,
                 code=self.codes[cell.method],
                 config=config.model_dump(mode="json"),

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from cat_bench.benchmark.errors import SpecError
+from cat_bench.benchmark.planning.variant import Variant, names_of
 
 METHODS = ("lora", "cat", "merge", "ortho", "magmax", "clora")
 Stages = Literal["all", "diagonal+last", "last"]
@@ -52,7 +53,10 @@ class Economy(BaseModel, frozen=True, extra="forbid"):
 
 
 class RunSpec(BaseModel, frozen=True, extra="forbid"):
-    """A run. `overrides` maps a method to differences from its config; the key `preset` in it names a preset."""
+    """A run. `overrides` maps a method to differences from its config; the key `preset` in it names a preset.
+
+    methods: labels, `NAME` or `NAME[key=value]` (`Variant`): what is in the brackets differs for that variant alone.
+    """
 
     sequence: str = "faces5"
     data: str | None = None  # folder of the photos that the sequence is made of
@@ -81,6 +85,11 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     overrides: Mapping[str, Mapping[str, Any]] = {}
 
+    @field_validator("methods")
+    @classmethod
+    def _labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(Variant.parse(given).label for given in value)
+
     @field_validator("methods", "seeds", "orders")
     @classmethod
     def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -98,7 +107,10 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True)
 class Cell:
-    """The unit that is run, resumed and reported: one method on one sequence in one order with one seed."""
+    """The unit that is run, resumed and reported: one method on one sequence in one order with one seed.
+
+    method: its label, as `RunSpec.methods` has it.
+    """
 
     method: str
     sequence: str
@@ -133,7 +145,7 @@ def resolve(*layers: Mapping[str, Any]) -> RunSpec:
         spec = RunSpec.model_validate(merged)
     except ValidationError as error:
         raise SpecError(explain(error, RunSpec, "the run's settings")) from None
-    if unused := sorted(set(spec.overrides) - set(spec.methods)):
+    if unused := sorted(set(spec.overrides) - set(names_of(spec.methods))):
         raise SpecError(f"settings are given for {', '.join(unused)}, which is not among the methods of this run")
     return spec
 

@@ -11,6 +11,7 @@ from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.planning.keys import digest
 from cat_bench.benchmark.planning.method_code import code_digest
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
+from cat_bench.benchmark.planning.variant import Variant
 from cat_bench.benchmark.store.files import read_json, write_json
 from cat_bench.benchmark.system import provenance
 
@@ -99,6 +100,8 @@ def write_run(plan: Plan) -> None:
         },
         "methods": {
             cell.cell.method: {
+                "method": cell.method.name,
+                "settings": dict(Variant.parse(cell.cell.method).settings),  # that differ for this variant alone
                 **{key: getattr(cell.method, key) for key in ("version", "title", "source", "reference")},
                 "carries": cell.method.carried(cell.config),
                 "code": code_digest(cell.method),

@@ -17,6 +17,7 @@ from cat_bench.benchmark.execution.run import run
 from cat_bench.benchmark.planning.items import NOISE_ROOT
 from cat_bench.benchmark.planning.seeds import stream
 from cat_bench.benchmark.planning.spec import resolve
+from cat_bench.benchmark.planning.variant import Variant, names_of
 from cat_bench.methods.registry import methods as registry
 from cat_bench.results.records.images import StageImages
 from cat_bench.tasks.sequence import load_sequence
@@ -38,7 +39,7 @@ def finish(folder: Path, backbone: Path, metric: Path, methods: Sequence[str], *
         "images_per_prompt": 1,
         "precision": "fp32",
         "device": "cpu",
-        "overrides": {method: {**hard, **overrides.get(method, {})} for method in methods},
+        "overrides": {name: {**hard, **overrides.get(name, {})} for name in names_of(tuple(methods))},
     }
     for _ in run(resolve(spec), folder / "runs"):
         pass
@@ -50,7 +51,7 @@ def drawn(run_folder: Path, method: str, stage: int = 2) -> tuple[list[str], lis
     concepts = load_sequence("smoke2").concepts[:stage]
     place = run_folder / method / "order0-seed0" / f"{stage:02d}-{concepts[-1].id}"
     images = StageImages(place / "images.parquet")
-    form = registry.get(method)().form
+    form = registry.get(Variant.parse(method).name)().form
     texts, seeds, pictures = [], [], []
     for concept in concepts:
         for number, template in enumerate(concept.prompts):

@@ -30,6 +30,20 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["run", "--sequence", "face5"], "unknown sequence 'face5': did you mean 'faces5'?"),
         (["run", "--method", "lroa"], "unknown method 'lroa'; did you mean 'lora'?"),
         (["run", "--method", "lora,lora"], "methods: lora given twice"),
+        (["run", "--method", "cat[weight=0],cat[weight=0.0]"], "methods: cat[weight=0] given twice"),
+        (["run", "--method", "cat[weight=0"], "method 'cat[weight=0': give NAME or NAME[key=value,key=value]"),
+        (["run", "--method", "lroa[lr=1]"], "unknown method 'lroa'; did you mean 'lora'?"),
+        (["run", "--method", "cat[../weight=1]"], "'../weight=1' is not key=value, of letters, digits and"),
+        (
+            ["run", "--method", "lora,cat[wieght=1]"],
+            "cat[wieght=1]: method cat: no setting 'wieght'; did you mean 'wei",
+        ),
+        (["run", "--method", "cat[lr=fast]"], "cat[lr=fast]: method cat: lr = 'fast': Input should be a valid number"),
+        (["run", "--method", "cat[preset=papr]"], "cat[preset=papr]: method cat: no preset 'papr'; it has: paper"),
+        (
+            ["run", "--method", "lora,lora[lr=2e-3]"],
+            "methods lora and lora[lr=0.002] have the same settings: leave one",
+        ),
         (["run", "--backbone", "no-such-model"], "backbone 'no-such-model' not found"),
         (["run", "--dino", "dino-vits16"], "DINO model 'dino-vits16' not found; did you mean 'facebook/dino-vits16'?"),
         (["run", "--seeds", "one"], "--seeds 'one': give numbers such as"),
@@ -90,6 +104,10 @@ def test_later_layers_win_key_by_key() -> None:
 def test_flags_as_settings() -> None:
     assert numbers("0,2-4", "--seeds") == (0, 2, 3, 4)
     assert words(["lora,cat", "merge"]) == ("lora", "cat", "merge")
+    assert words(["cat[weight=0,lr=2e-3], lora", "clora[preset=paper],merge"]) == (
+        *("cat[weight=0,lr=2e-3]", "lora"),
+        *("clora[preset=paper]", "merge"),
+    )
     assert overrides(["cat.weight=6", "my.v2.mode=fast", "steps=5"], ("cat", "lora")) == {
         "cat": {"weight": 6, "steps": 5},
         "my.v2": {"mode": "fast"},
