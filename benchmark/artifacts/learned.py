@@ -47,7 +47,7 @@ class Learned:
     def title(self) -> str:
         """How its folders are called: `cat-02-mikato`, and the order and seed where they are not the run's first."""
         spec, cell = self.run.spec, self.folder.parent.name
-        first = cell == f"order{spec.orders[0]}-seed{spec.seeds[0]}"
+        first = cell == "order{}-seed{}".format(*spec.pairs[0])
         return f"{self.label}-{self.folder.name}{'' if first else f'-{cell}'}"
 
     @cached_property
@@ -92,7 +92,7 @@ def open_stage(
     """What `method`, by its label, had learned after a stage of the run in `folder`.
 
     stage: its number from 1, or the id of the concept it learned; None: the last of the sequence. order and seed: None
-    means the run's first. Raises RunError with what there is instead, and MethodError if the method is not installed.
+    means the first there is. Raises RunError with what there is instead, MethodError if the method is not installed.
     """
     run = RunRecord.read(folder)
     spec, variant = run.spec, Variant.parse(method)
@@ -100,11 +100,12 @@ def open_stage(
     if method not in spec.methods:
         hint = suggestion(method, list(spec.methods))
         raise RunError(f"method {method!r} is not in {folder}{hint}")
-    order = spec.orders[0] if order is None else order
-    seed = spec.seeds[0] if seed is None else seed
-    if order not in spec.orders or seed not in spec.seeds:
-        orders, seeds = (", ".join(map(str, numbers)) for numbers in (spec.orders, spec.seeds))
-        raise RunError(f"{folder} has no order {order} with seed {seed}; its orders: {orders}; its seeds: {seeds}")
+    wanted = [pair for pair in spec.pairs if order in (None, pair[0]) and seed in (None, pair[1])]
+    if not wanted:
+        given = [f"{what} {number}" for what, number in (("order", order), ("seed", seed)) if number is not None]
+        there = ", ".join(f"{order} with {seed}" for order, seed in spec.pairs)
+        raise RunError(f"{folder} has no {' with '.join(given)}; its orders with their seeds: {there}")
+    order, seed = wanted[0]
     cell = folder / method / f"order{order}-seed{seed}"
     finished = dict(sorted(_finished(cell)))  # by number
     number = _number(stage, run, [id for id, _ in finished.values()])

@@ -1,10 +1,11 @@
-"""What is written on the command line, as settings."""
+"""What is written on the command line, or in a file that it names, as settings."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,14 @@ def numbers(given: str | None, flag: str) -> tuple[int, ...] | None:
             raise SpecError(f"{flag} {given!r}: give numbers such as 0 or 0,1,2 or 0-4")
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
     return tuple(found)
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file, unchecked. Raises SpecError if it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SpecError(f"{path} cannot be read as TOML: {error}") from None
 
 
 def crew_size(given: str) -> int | None:

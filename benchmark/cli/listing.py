@@ -7,9 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
+from cat_bench.benchmark.planning.spec import pairs
 from cat_bench.benchmark.store.files import read_json
 from cat_bench.benchmark.store.record import CELL, RUN
 from cat_bench.benchmark.store.stage import RECORD, whole
@@ -109,13 +111,12 @@ def show_run(folder: Path) -> list[Table]:
     return [facts, cells]
 
 
-def cell_folders(folder: Path, spec: dict[str, list[str]]) -> list[Path]:
+def cell_folders(folder: Path, spec: dict[str, Any]) -> list[Path]:
     """The run's planned cells, then others that lie in its folder."""
     planned = [
         folder / method / f"order{order}-seed{seed}"
         for method in spec.get("methods", ())
-        for seed in spec.get("seeds", ())
-        for order in spec.get("orders", ())
+        for order, seed in pairs(spec.get("replicates"), spec.get("orders", ()), spec.get("seeds", ()))
     ]
     found = sorted(path for path in folder.glob("*/order*-seed*") if re.fullmatch(r"order\d+-seed\d+", path.name))
     return list(dict.fromkeys([*planned, *found]))

@@ -21,6 +21,9 @@ def run(
     backbone: Annotated[str | None, typer.Option(help="Name, diffusers folder or owner/name.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Training seeds: 0 or 0,1,2 or 0-4.  [default: 0]")] = None,
     orders: Annotated[str | None, typer.Option(help="Orders of the concepts; 0 is as written.  [default: 0]")] = None,
+    replicates: Annotated[
+        int | None, typer.Option(help="Cells of each method: order 0 with seed 0, 1 with 1 …; no --seeds, no --orders.")
+    ] = None,
     images: Annotated[int | None, typer.Option(help="Images for each evaluation prompt.")] = None,
     preservation_images: Annotated[int | None, typer.Option(help="Images for each preservation prompt.")] = None,
     diversity_images: Annotated[
@@ -62,10 +65,10 @@ def run(
     runs: Annotated[Path, typer.Option("--runs", help="Folder in which runs lie.", metavar="FOLDER")] = Path("runs"),
 ) -> None:
     """Run methods on a sequence. The same command again goes on where it stopped."""
-    from cat_bench.benchmark.cli.flags import crew_size, numbers, overrides, savings, words
+    from cat_bench.benchmark.cli.flags import crew_size, numbers, overrides, read_spec, savings, words
     from cat_bench.benchmark.cli.follow import follow, leave
     from cat_bench.benchmark.execution.workers.crew import Crew
-    from cat_bench.benchmark.planning.spec import read_spec, resolve
+    from cat_bench.benchmark.planning.spec import resolve
     from cat_bench.benchmark.planning.variant import names_of
 
     drawn = {"name": sampler, "steps": steps, "guidance": guidance, "batch": batch}
@@ -75,6 +78,7 @@ def run(
         "methods": words(method),
         "backbone": backbone,
         "images_per_prompt": images,
+        "replicates": replicates,
         "seeds": numbers(seeds, "--seeds"),
         "orders": numbers(orders, "--orders"),
         "preservation_images": preservation_images,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.planning.variant import Variant, names_of
@@ -62,6 +68,7 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
     data: str | None = None  # folder of the photos that the sequence is made of
     backbone: str = "avatars64.v2"
     methods: tuple[str, ...] = Field(default=METHODS, min_length=1)
+    replicates: int | None = Field(default=None, ge=1, description="as many cells a method: order r with seed r")
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     orders: tuple[int, ...] = Field(default=(0,), min_length=1)
     images_per_prompt: int = Field(default=4, ge=1)
@@ -104,6 +111,23 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
             raise ValueError("must not be negative")
         return value
 
+    @field_validator("seeds", "orders")
+    @classmethod
+    def _no_replicates(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if info.data.get("replicates") is not None:
+            raise ValueError("replicates are orders and seeds already; leave out the one or the other")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        left_out = ("replicates",) if self.replicates is None else ("seeds", "orders")
+        return {key: value for key, value in handler(self).items() if key not in left_out}
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Order and seed of each of a method's cells, in the order in which they are run."""
+        return pairs(self.replicates, self.orders, self.seeds)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -123,12 +147,19 @@ class Cell:
         return f"{self.method}/order{self.order}-seed{self.seed}"
 
 
+def pairs(replicates: int | None, orders: Iterable[int], seeds: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """(order, seed): replicate r is order r with seed r; without replicates each order with each seed."""
+    if replicates is not None:
+        return tuple((number, number) for number in range(replicates))
+    orders = tuple(orders)
+    return tuple((order, seed) for seed in seeds for order in orders)
+
+
 def cells(spec: RunSpec) -> Iterator[Cell]:
     """All cells; methods innermost, so that after each (order, seed) the methods can be compared."""
-    for seed in spec.seeds:
-        for order in spec.orders:
-            for method in spec.methods:
-                yield Cell(method, spec.sequence, order, seed)
+    for order, seed in spec.pairs:
+        for method in spec.methods:
+            yield Cell(method, spec.sequence, order, seed)
 
 
 def resolve(*layers: Mapping[str, Any]) -> RunSpec:
@@ -148,14 +179,6 @@ def resolve(*layers: Mapping[str, Any]) -> RunSpec:
     if unused := sorted(set(spec.overrides) - set(names_of(spec.methods))):
         raise SpecError(f"settings are given for {', '.join(unused)}, which is not among the methods of this run")
     return spec
-
-
-def read_spec(path: Path) -> dict[str, Any]:
-    """The settings in a TOML file, unchecked. Raises SpecError if it cannot be read."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SpecError(f"{path} cannot be read as TOML: {error}") from None
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:

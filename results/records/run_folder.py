@@ -112,6 +112,11 @@ class Run:
         """Which stages were sampled: all, diagonal+last or last."""
         return str(_spec(self.info).get("stages") or "all")
 
+    @property
+    def replicated(self) -> bool:
+        """Whether the cells of a method are replicates: another order and another seed each."""
+        return _spec(self.info).get("replicates") is not None
+
     def of(self, method: str) -> tuple[Cell, ...]:
         """The cells of one method."""
         return tuple(cell for cell in self.cells if cell.method == method)
@@ -158,9 +163,7 @@ class Run:
 
 def _cells(folder: Path, spec: Mapping[str, Any]) -> Iterator[Cell]:
     """The cells that the spec asks for, in its order, then others that are there."""
-    planned = product(
-        map(str, spec.get("methods", ())), map(int, spec.get("orders", ())), map(int, spec.get("seeds", ()))
-    )
+    planned = [(str(method), order, seed) for method in spec.get("methods", ()) for order, seed in _pairs(spec)]
     found = []
     for path in folder.glob("*/*/"):
         match = _CELL.match(path.name)
@@ -168,6 +171,13 @@ def _cells(folder: Path, spec: Mapping[str, Any]) -> Iterator[Cell]:
             found.append((path.parent.name, int(match[1]), int(match[2])))
     for method, order, seed in dict.fromkeys([*planned, *sorted(found)]):
         yield read_cell(folder / method / f"order{order}-seed{seed}", spec.get("sequence"), method, order, seed)
+
+
+def _pairs(spec: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    """(order, seed) of a method's cells: replicate r is order r with seed r, else each order with each seed."""
+    if (replicates := spec.get("replicates")) is not None:
+        return zip(range(int(replicates)), range(int(replicates)), strict=True)
+    return product(map(int, spec.get("orders", ())), map(int, spec.get("seeds", ())))
 
 
 def _spec(info: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -131,7 +131,8 @@ def _spread(summary: Summary) -> str:
     if counts == {1}:
         return "n = 1: one cell a method, so there is no spread and small differences can be noise. Bold: best value."
     single = " Rows with n = 1 have no spread." if 1 in counts else ""
-    spread = "Mean ± sample standard deviation over n cells (seeds × orders)."
+    cells = "replicates (another order and seed each)" if summary.replicated else "cells (seeds × orders)"
+    spread = f"Mean ± sample standard deviation over n {cells}."
     return f"{spread}{single} Bold: the best, and what ties with it within the spread; no bold where all tie."
 
 

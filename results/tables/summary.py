@@ -63,12 +63,14 @@ class Summary:
     """The whole table: floor and other noise first, then the methods in the order of the run, ceiling last.
 
     doubts: by metric why it is not to be trusted, where it failed a test of the instrument. stages: which were sampled.
+    replicated: the cells of a method are replicates, another order and another seed each.
     """
 
     figures: tuple[Figure, ...]
     rows: tuple[Row, ...]
     doubts: Mapping[str, str] = field(default_factory=dict)
     stages: str = "all"
+    replicated: bool = False
 
     @property
     def methods(self) -> tuple[Row, ...]:
@@ -134,7 +136,7 @@ def summarise(run: Run) -> Summary:
         row = _row(method, role, subjects, len(cells), declared, why)
         rows.append(replace(row, carries=str(said[method].get("carries") or "")))
     rows.append(_row(REAL, "ceiling", [ceiling] if ceiling.totals.size else [], 1, declared, missing))
-    return Summary(declared, tuple(rows), doubts(run), run.stages)
+    return Summary(declared, tuple(rows), doubts(run), run.stages, run.replicated)
 
 
 def doubts(run: Run) -> dict[str, str]:

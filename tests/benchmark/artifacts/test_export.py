@@ -204,7 +204,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["smoke2", "--method", "catt"], "method 'catt' is not in runs/smoke2; did you mean 'cat'?"),
         (["smoke2", "--method", "cat", "--stage", "3"], "no stage '3'; give 1 to 2 or a concept: vadoro, mikato"),
         (["smoke2", "--method", "cat", "--stage", "sibol"], "no stage 'sibol'"),
-        (["smoke2", "--method", "cat", "--seed", "7"], "has no order 0 with seed 7; its orders: 0; its seeds: 0"),
+        (["smoke2", "--method", "cat", "--seed", "7"], "has no seed 7; its orders with their seeds: 0 with 0"),
         (
             ["smoke2", "--method", "lora"],
             "last stage is not finished (the cell is ok); finished stages: 1 (vadoro)",

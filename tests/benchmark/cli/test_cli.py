@@ -47,6 +47,9 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["run", "--backbone", "no-such-model"], "backbone 'no-such-model' not found"),
         (["run", "--dino", "dino-vits16"], "DINO model 'dino-vits16' not found; did you mean 'facebook/dino-vits16'?"),
         (["run", "--seeds", "one"], "--seeds 'one': give numbers such as"),
+        (["run", "--replicates", "0"], "replicates: input should be greater than or equal to 1 (given: 0)"),
+        (["run", "--replicates", "2", "--seeds", "0-4"], "seeds: replicates are orders and seeds already; leave out"),
+        (["run", "--replicates", "2", "--orders", "0"], "orders: replicates are orders and seeds already; leave out"),
         (["run", "--set", "cat"], "--set 'cat': give METHOD.KEY=VALUE"),
         (["run", "--method", "lora", "--set", "cat.weight=1"], "given for cat, which is not among the methods"),
         (["run", "--steps", "0"], "sampler.steps: input should be greater than or equal to 1 (given: 0)"),
@@ -99,6 +102,18 @@ def test_later_layers_win_key_by_key() -> None:
     spec = resolve({"sampler": {"steps": 7}, "methods": ["cat"]}, {"sampler": {"guidance": 2.0}, "seeds": (3, 4)})
     assert (spec.sampler.steps, spec.sampler.guidance, spec.methods) == (7, 2.0, ("cat",))
     assert [cell.path for cell in cells(spec)] == ["cat/order0-seed3", "cat/order0-seed4"]
+
+
+def test_replicates_are_an_order_and_a_seed_each_and_outermost() -> None:
+    spec = resolve({"methods": ["cat", "lora"], "replicates": 3})
+    paths = [cell.path for cell in cells(spec)]
+    assert paths == [f"{method}/order{r}-seed{r}" for r in range(3) for method in ("cat", "lora")]
+    written = spec.model_dump(mode="json")
+    assert written["replicates"] == 3 and not {"seeds", "orders"} & set(written)
+    assert resolve(written) == spec
+    plain = resolve({"orders": (0, 2), "seeds": (5, 7)})
+    assert plain.pairs == ((0, 5), (2, 5), (0, 7), (2, 7))
+    assert "replicates" not in plain.model_dump() and resolve(plain.model_dump(mode="json")) == plain
 
 
 def test_flags_as_settings() -> None:
