@@ -17,11 +17,13 @@ from cat_bench.benchmark.planning.keys import digest
 _OURS = "cat_bench.methods"
 # What these do is covered by LEARNING_VERSION, or (the registry, the errors) does not touch what is learned.
 _COVERED = {_OURS, *(f"{_OURS}.{name}" for name in ("base", "adapter", "batch", "registry", "errors"))}
+# What a class declares of itself: settings count as they were resolved, and words not at all.
+_DECLARED = {"presets", "knob", "title", "source", "carries"}
 _FOREIGN = {*sys.stdlib_module_names - {"__main__"}, "pydantic"}
 
 
 def code_digest(cls: type) -> str:
-    """sha256 of a method's code, up to comments, docstrings and white space.
+    """sha256 of a method's code, up to comments, docstrings, white space, and the presets and words that it declares.
 
     It covers its module, those of its bases, and whatever these import, at any depth, of `cat_bench.methods` (without
     its `base`) and of the class's own top-level package; of a base from elsewhere the class alone. A method under
@@ -94,11 +96,11 @@ def _source(thing: Any) -> str:
 
 
 def _meaning(source: str) -> str:
-    """The tokens of a source text without comments, docstrings and white space."""
+    """The tokens of a source text without comments, docstrings, white space and what classes declare of themselves."""
     quiet = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
     kept: list[str] = []
     line: list[tokenize.TokenInfo] = []
-    for token in tokenize.generate_tokens(io.StringIO(textwrap.dedent(source)).readline):
+    for token in tokenize.generate_tokens(io.StringIO(_undeclared(textwrap.dedent(source))).readline):
         if token.type == tokenize.NEWLINE:
             if not (len(line) == 1 and line[0].type == tokenize.STRING):
                 kept.append("".join(t.string for t in line))
@@ -106,3 +108,18 @@ def _meaning(source: str) -> str:
         elif token.type not in quiet:
             line.append(token)
     return "\n".join(kept)
+
+
+def _undeclared(source: str) -> str:
+    """A source text whose classes assign none of `_DECLARED`, as far as such a statement has its lines for itself."""
+    lines = source.splitlines()
+    for cls in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)):
+        for node in cls.body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            if not all(isinstance(target, ast.Name) and target.id in _DECLARED for target in targets):
+                continue
+            first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+            rest = lines[last].encode()[node.end_col_offset :].lstrip()
+            if lines[first][: node.col_offset].isspace() and not rest.startswith(b";"):
+                lines[first : last + 1] = [""] * (last + 1 - first)
+    return "\n".join(lines)

@@ -59,6 +59,40 @@ def test_a_methods_code_counts_but_not_its_comments(tmp_path: Path, monkeypatch:
     assert first == second != third
 
 
+DECLARING = SOURCE.replace(
+    "    def loss",
+    """    title = "Mine"
+    presets = {
+        "avatars64.v2": {"lr": 1e-3},
+    }
+    knob = ("rank", (16, 4))
+    scale = 2
+
+    def loss""",
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counts"),
+    [
+        ("1e-3", "2.5e-3", False),
+        ('"Mine"', '"Yours"', False),
+        ("(16, 4)", "(4, 16)", False),
+        ("scale = 2", "scale = 3", True),
+        ("scale = 2", "scale = 2\n    wide = True", True),
+        ('title = "Mine"', 'title = "Mine"; scale = 1', True),
+    ],
+)
+def test_presets_and_words_do_not_count_but_other_attributes_do(
+    before: str, after: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert DECLARING.count(before) == 1
+    for name, text in (("first_mine", DECLARING), ("second_mine", DECLARING.replace(before, after))):
+        (tmp_path / f"{name}.py").write_text(text)
+    first, second = (digest_of(tmp_path, name, monkeypatch) for name in ("first_mine", "second_mine"))
+    assert (first != second) == counts
+
+
 @pytest.mark.parametrize("touched", list(PACKAGE))
 def test_of_another_package_all_that_the_method_uses_counts(
     touched: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
