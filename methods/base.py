@@ -79,6 +79,9 @@ class Method:
     reference: ClassVar[bool] = False  # True: a bound beside the others, never ranked
     # Differences from Config's defaults: "paper", and one under the id of each backbone that has settings of its own.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    # What `cat-bench tune` turns beside the learning rate: a setting and two values, the usual one first; a method with
+    # a term of its own names that term's weight. None: nothing, and as many learning rates more.
+    knob: ClassVar[tuple[str, tuple[Any, Any]] | None] = ("rank", (16, 4))
 
     config: Config
     # What the trainer sets: the concepts learned before this one, oldest first, and by id of a concept the embedding

@@ -31,6 +31,7 @@ class CAT(Method):
         **COMMON,
         "avatars64.v2": {"steps": 80, "lr": 1e-3, "weight": 6.0},
     }
+    knob = ("weight", (1.0, 6.0))
 
     class Config(Method.Config):
         weight: float = Field(default=1.0, ge=0, description="w, of the preservation term; 0 is naive LoRA")

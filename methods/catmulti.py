@@ -23,6 +23,7 @@ class CATMulti(CAT):
     source = "the outlook of Park et al. 2024, arXiv 2404.07554; the formula is this project's"
     carries = "one adapter"
     presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3, "weight": 6.0}}
+    knob = ("memory", (1.0, 4.0))  # w is CAT's
 
     class Config(CAT.Config):
         memory: float = Field(default=1.0, ge=0, description="v, of the second teacher; 0 is CAT")

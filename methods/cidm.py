@@ -31,6 +31,7 @@ class CIDM(CLoRA):
     carries = "all adapters, one embedding a concept"
     keeps_factors = True
     presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
+    knob = ("weight", (0.1, 1.0))
     alone = False  # while a concept is learned
 
     class Config(CLoRA.Config):

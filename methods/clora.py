@@ -30,6 +30,7 @@ class CLoRA(Method):
         **COMMON,
         "avatars64.v2": {"steps": 80, "lr": 3e-3, "weight": 100.0},
     }
+    knob = ("weight", (1e4, 1e2))
 
     class Config(Method.Config):
         targets: tuple[str, ...] = Field(default=("attn2.to_k", "attn2.to_v"), min_length=1)

@@ -22,6 +22,7 @@ class LwF(Method):
     source = "after Li and Hoiem 2016, arXiv 1606.09282"
     carries = "one adapter"
     presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3}}
+    knob = ("weight", (1.0, 4.0))
 
     class Config(Method.Config):
         weight: float = Field(default=1.0, ge=0, description="w, of the distillation; 0 is naive LoRA")

@@ -25,6 +25,7 @@ class OLoRA(Merge):
     carries = "all adapters"
     keeps_factors = True
     presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
+    knob = ("weight", (0.1, 1e-3))
 
     class Config(Merge.Config):
         weight: float = Field(default=0.1, ge=0, description="λ; 0 is sequential merging")

@@ -24,6 +24,7 @@ class TIES(Method):
     source = "Yadav et al. 2023, arXiv 2306.01708"
     carries = "all adapters and their merge"
     presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
+    knob = ("density", (0.2, 0.5))
 
     class Config(Method.Config):
         density: float = Field(default=0.2, gt=0, le=1, description="of an adapter's entries that are kept")

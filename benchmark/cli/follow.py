@@ -28,6 +28,14 @@ class Stopped(KeyboardInterrupt):
 
 def follow(spec: RunSpec, runs: Path, name: str | None, crew: Crew = Crew()) -> int:
     """Run, show, sum up. The exit code: 0, 1 if a cell has no result, 130 after Ctrl-C and 143 after SIGTERM."""
+    code, folder = carry_out(spec, runs, name, crew)
+    if folder is not None:
+        _summary(Console() if sys.stdout.isatty() else Console(width=140), folder)
+    return code
+
+
+def carry_out(spec: RunSpec, runs: Path, name: str | None, crew: Crew = Crew()) -> tuple[int, Path | None]:
+    """Run and show; the exit code as of `follow`, and the run's folder unless it was stopped."""
     stages = ready = 0
     ended: Ended | None = None
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -45,15 +53,12 @@ def follow(spec: RunSpec, runs: Path, name: str | None, crew: Crew = Crew()) -> 
     except KeyboardInterrupt as stopped:
         kept = f"{ready} of {stages} stages are finished and kept; " if stages else ""
         typer.echo(f"interrupted: {kept}to go on, repeat: {as_given()}", err=True)
-        return 128 + (stopped.args[0] if isinstance(stopped, Stopped) else signal.SIGINT)
+        return 128 + (stopped.args[0] if isinstance(stopped, Stopped) else signal.SIGINT), None
     assert ended is not None
-    _summary(Console() if sys.stdout.isatty() else Console(width=140), ended.folder)
     if ended.troubled:
-        typer.echo(
-            f"{ended.troubled} of {ended.ok + ended.troubled} cells have no result; repeat to try them again",
-            err=True,
-        )
-    return 1 if ended.troubled else 0
+        cells = f"{ended.troubled} of {ended.ok + ended.troubled} cells"
+        typer.echo(f"{cells} have no result; repeat to try them again", err=True)
+    return (1 if ended.troubled else 0), ended.folder
 
 
 def leave(code: int) -> None:

@@ -55,6 +55,7 @@ def doctor(
 
 # In the order in which --help shows them.
 app.command()(run.run)
+app.command()(run.tune)
 runs.register(app)
 app.command("list")(list_)
 app.command()(instrument.pretrain)

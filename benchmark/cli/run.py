@@ -1,4 +1,4 @@
-"""The command `run`: settings from flags and a file."""
+"""The commands `run` and `tune`: settings from flags and a file, or tried one after another."""
 
 from __future__ import annotations
 
@@ -101,3 +101,40 @@ def run(
     if code > 128:
         leave(code)
     raise typer.Exit(code)
+
+
+def tune(
+    method: Annotated[list[str] | None, typer.Argument(help="A method; more one after another.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every method that there is, references too.")] = False,
+    backbone: Annotated[str | None, typer.Option(help="Name, diffusers folder or owner/name.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cuda, cpu or mps.")] = None,
+    workers: Annotated[str, typer.Option(help="How many stages are made at once: a number, or auto.")] = "auto",
+    workers_per_gpu: Annotated[int, typer.Option(help="How many workers share a GPU.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster whose nodes work.", envvar="RAY_ADDRESS")
+    ] = None,
+    runs: Annotated[
+        Path, typer.Option("--runs", help="Folder in which trials and tables lie.", metavar="FOLDER")
+    ] = Path("tuning"),
+) -> None:
+    """Try settings of methods on dev3, as many for each. The same command again goes on where it stopped."""
+    from cat_bench.benchmark.cli.flags import crew_size, words
+    from cat_bench.benchmark.cli.follow import carry_out, leave
+    from cat_bench.benchmark.errors import SpecError
+    from cat_bench.benchmark.execution.workers.crew import Crew
+    from cat_bench.benchmark.tuning.search import Search
+    from cat_bench.methods.registry import methods
+
+    names = methods.names() if every else words(method) or ()
+    if not names:
+        raise SpecError(f"tune: name a method, or give --all; there are: {', '.join(methods.names())}")
+    given = {key: value for key, value in {"backbone": backbone, "device": device}.items() if value is not None}
+    crew, worst = Crew(crew_size(workers), workers_per_gpu, cluster), 0
+    for search in [Search.of(methods.get(name), runs, given) for name in dict.fromkeys(names)]:
+        for wanted in search:
+            code, _ = carry_out(wanted.spec, runs, wanted.name, crew)
+            if code > 128:
+                leave(code)
+            worst = max(worst, code)
+        typer.echo(search.write())
+    raise typer.Exit(worst)

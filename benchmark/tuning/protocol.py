@@ -1,0 +1,105 @@
+"""What is tried, and how often: the same for every method, fixed before the first trial (docs/tuning.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from cat_bench.methods.errors import MethodError
+
+if TYPE_CHECKING:
+    from cat_bench.methods.base import Method
+
+Settings = Mapping[str, Any]  # of a method: a learning rate, and a value of its knob
+
+
+@dataclass(frozen=True)
+class Round:
+    """So many settings, each with so many replicates; those of earlier rounds are among them."""
+
+    settings: int
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The development sequence, the grid of learning rates, the rounds, and what of a model is drawn.
+
+    rates: rising. The outermost are tried once each, to show that no winner lies there.
+    """
+
+    sequence: str = "dev3"
+    rates: tuple[float, ...] = (4e-4, 1e-3, 2.5e-3, 6e-3, 1.5e-2)
+    rounds: tuple[Round, ...] = (Round(8, 1), Round(4, 2), Round(2, 5))
+    images: int = 2  # of each evaluation prompt
+
+    @property
+    def cells(self) -> int:
+        """What one method costs."""
+        before, cells = 0, 0
+        for stage in self.rounds:
+            cells += stage.settings * (stage.replicates - before)
+            before = stage.replicates
+        return cells
+
+    def settings(self, method: type[Method]) -> tuple[Settings, ...]:
+        """What is tried of a method, in the order of the table; as many for each.
+
+        Its `knob` has two values: the first goes with every rate, the second with the inner rates. A method without one
+        gets as many rates more, between these. Raises MethodError for a knob that cannot be turned.
+        """
+        inner = self.rates[1:-1]
+        if method.knob is None:
+            upper = [_between(low, high) for low, high in pairwise(self.rates[1:])]
+            return tuple({"lr": rate} for rate in sorted((*self.rates, *upper[: len(inner)])))
+        name, usual, other = _checked(method)
+        return (*({"lr": rate, name: usual} for rate in self.rates), *({"lr": rate, name: other} for rate in inner))
+
+    def edge(self, settings: Settings) -> str | None:
+        """Where a setting's learning rate is the lowest or the highest that is tried: which; else None."""
+        return {self.rates[0]: "lowest", self.rates[-1]: "highest"}.get(settings["lr"])
+
+
+PROTOCOL = Protocol()
+
+
+def label(method: str, settings: Settings) -> str:
+    """A method with settings, as runs are asked for it: `cat[lr=0.001,weight=6.0]`."""
+    return f"{method}[{','.join(f'{key}={_text(value)}' for key, value in settings.items())}]"
+
+
+def words(settings: Settings) -> str:
+    """The same for a table: `lr 0.001, weight 6`."""
+    shown = {key: f"{value:g}" if isinstance(value, float) else _text(value) for key, value in settings.items()}
+    return ", ".join(f"{key} {value}" for key, value in shown.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "+".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+
+
+def _between(low: float, high: float) -> float:
+    """The geometric mean, to two digits."""
+    return float(f"{math.sqrt(low * high):.2g}")
+
+
+def _checked(method: type[Method]) -> tuple[str, Any, Any]:
+    knob: Any = method.knob
+    try:
+        name, (usual, other) = knob
+    except (TypeError, ValueError):
+        wanted = "give a setting and two values, the usual one first"
+        raise MethodError(f"method {method.name}: knob {knob!r}: {wanted}") from None
+    if name == "lr" or name not in method.Config.model_fields:
+        there = ", ".join(field for field in method.Config.model_fields if field != "lr")
+        raise MethodError(f"method {method.name}: knob {name!r}: name a setting other than lr; it has: {there}")
+    if usual == other:
+        raise MethodError(f"method {method.name}: knob {name!r}: both values are {usual!r}")
+    for value in (usual, other):
+        method.configure(overrides={name: value})
+    return name, usual, other

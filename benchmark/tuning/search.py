@@ -1,0 +1,83 @@
+"""A method's tuning, round by round: each a run of its own, which takes over what earlier ones have computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cat_bench.benchmark.planning.spec import RunSpec, resolve
+from cat_bench.benchmark.store.files import plain_errors, write_bytes
+from cat_bench.benchmark.tuning.protocol import PROTOCOL, Protocol, Settings, label
+from cat_bench.benchmark.tuning.table import markdown, table
+from cat_bench.benchmark.tuning.trial import Trial, best, read_trials
+
+if TYPE_CHECKING:
+    from cat_bench.methods.base import Method
+
+
+class Wanted(NamedTuple):
+    """A run that a round needs, and its name."""
+
+    spec: RunSpec
+    name: str
+
+
+@dataclass
+class Search:
+    """Iterate over it and carry out each run in `runs` before the next is asked for; then there are `trials`.
+
+    tried: all settings, in the order of the table. given: settings of the runs besides what the protocol says, such as
+    the backbone.
+    """
+
+    method: type[Method]
+    runs: Path
+    given: Mapping[str, Any]
+    protocol: Protocol
+    tried: tuple[Settings, ...]
+    found: dict[int, Trial] = field(default_factory=dict)  # by place in `tried`
+
+    @classmethod
+    def of(cls, method: type[Method], runs: Path, given: Mapping[str, Any], protocol: Protocol | None = None) -> Search:
+        """Raises MethodError for a knob that cannot be turned."""
+        protocol = protocol or PROTOCOL
+        return cls(method, runs, given, protocol, protocol.settings(method))
+
+    def __iter__(self) -> Iterator[Wanted]:
+        """The rounds' runs. Raises SpecError, or ResultError where a run that was to be carried out has no scores."""
+        left: Sequence[int] = range(len(self.tried))
+        for number, part in enumerate(self.protocol.rounds, 1):
+            if number > 1:
+                winners = best([self.found[place] for place in left], part.settings)
+                left = [place for place in left if any(self.found[place] is trial for trial in winners)]
+            tried = [self.tried[place] for place in left]
+            wanted = Wanted(self._spec(tried, part.replicates), f"{self.method.name}-round{number}")
+            yield wanted
+            self.found |= dict(zip(left, read_trials(self.runs / wanted.name, tried), strict=True))
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All of them, each with the replicates of the last round that it was in."""
+        return tuple(self.found.get(place, Trial(tried)) for place, tried in enumerate(self.tried))
+
+    def write(self) -> str:
+        """Write METHOD.csv, one line a cell, and METHOD.md, which is returned: all trials and the winner."""
+        backbone = str(self.given.get("backbone", RunSpec.model_fields["backbone"].default))
+        page = markdown(self.method, self.trials, self.protocol, backbone)
+        with plain_errors(self.runs):
+            write_bytes(self.runs / f"{self.method.name}.csv", table(self.method, self.trials, self.protocol).encode())
+            write_bytes(self.runs / f"{self.method.name}.md", page.encode())
+        return page
+
+    def _spec(self, tried: Sequence[Settings], replicates: int) -> RunSpec:
+        fixed = {
+            "sequence": self.protocol.sequence,
+            "methods": tuple(label(self.method.name, settings) for settings in tried),
+            "replicates": replicates,
+            "images_per_prompt": self.protocol.images,
+            "diversity_images": 0,
+            "stages": "last",
+        }
+        return resolve(self.given, fixed)

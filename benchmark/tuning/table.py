@@ -1,0 +1,84 @@
+"""A method's trials as a table to read, and as one that programs read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from cat_bench.benchmark.tuning.protocol import Protocol, Settings, words
+from cat_bench.benchmark.tuning.trial import BESIDE, Trial, best
+
+if TYPE_CHECKING:
+    from cat_bench.methods.base import Method
+
+_SIGNS = {"seconds_train": "{:.0f}"}
+
+
+def winner(trials: Sequence[Trial], protocol: Protocol) -> Trial | None:
+    """The best of those that have all replicates; None if none of them learned and kept anything."""
+    asked = protocol.rounds[-1].replicates
+    found = best([trial for trial in trials if len(trial.objectives) == asked], 1)
+    return found[0] if found and found[0].objective > 0 else None
+
+
+def markdown(method: type[Method], trials: Sequence[Trial], protocol: Protocol, backbone: str) -> str:
+    """All trials of a method, the winner in bold, and what follows from it."""
+    chosen = winner(trials, protocol)
+    columns = ("settings", "n", "objective", "SD", "CLIP-I share", "KPS share", *BESIDE.values())
+    lines = [f"## {method.name}", "", _line(columns), _line(["---"] * len(columns))]
+    for trial in trials:
+        mark = "**" if trial is chosen else ""
+        figures = (trial.spread, trial.fidelity, trial.preservation)
+        beside = (_number(trial.beside(name), _SIGNS.get(name, "{:.3f}")) for name in BESIDE)
+        objective = f"{mark}{_number(trial.objective)}{mark}"
+        entries = (f"{mark}{words(trial.settings)}{mark}", str(len(trial.objectives)), objective)
+        lines.append(_line([*entries, *map(_number, figures), *beside]))
+    lines += ["", *_conclusion(method, chosen, protocol, backbone)]
+    lines += [f"{words(trial.settings)}: {trial.trouble}" for trial in trials if trial.trouble]
+    return "\n".join(lines) + "\n"
+
+
+def table(method: type[Method], trials: Sequence[Trial], protocol: Protocol) -> str:
+    """One line a cell, as CSV."""
+    chosen = winner(trials, protocol)
+    text = io.StringIO()
+    columns = ("method", "settings", "replicate", "objective", "clip_i_share", "kps_share", *BESIDE, "edge", "winner")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(columns)
+    for trial in trials:
+        about = (protocol.edge(trial.settings) or "", str(trial is chosen).lower())
+        for outcome in trial.outcomes:
+            shares = (outcome.objective, outcome.fidelity, outcome.preservation)
+            values = ["" if math.isnan(value) else f"{value:.6g}" for value in (*shares, *outcome.beside.values())]
+            rows.writerow([method.name, words(trial.settings), outcome.replicate, *values, *about])
+    return text.getvalue()
+
+
+def preset(method: type[Method], settings: Settings, backbone: str) -> dict[str, object]:
+    """The backbone's preset with the winner's settings, without what is a default anyway."""
+    before = method.presets.get(backbone, {})
+    fields = method.Config.model_fields
+    new = {key: value for key, value in settings.items() if key in before or fields[key].default != value}
+    return {**before, **new}
+
+
+def _conclusion(method: type[Method], chosen: Trial | None, protocol: Protocol, backbone: str) -> Iterator[str]:
+    if chosen is None:
+        yield "No winner: nothing was both learned and kept by any of the settings that have all replicates."
+        return
+    if end := protocol.edge(chosen.settings):
+        rate = f"{chosen.settings['lr']:g} is the {end} learning rate that was tried"
+        yield f"The winner lies **at the edge**: {rate}, and a better one may lie beyond."
+    new = ", ".join(f'"{key}": {value!r}' for key, value in preset(method, chosen.settings, backbone).items())
+    yield f'Preset: `"{backbone}": {{{new}}}`'
+
+
+def _line(entries: Sequence[str]) -> str:
+    return f"| {' | '.join(entries)} |"
+
+
+def _number(value: float, sign: str = "{:.3f}") -> str:
+    return "–" if math.isnan(value) else sign.format(value).replace("-", "−")
