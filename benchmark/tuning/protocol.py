@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from cat_bench.benchmark.planning.variant import Variant
 from cat_bench.methods.errors import MethodError
 
 if TYPE_CHECKING:
@@ -67,20 +68,14 @@ PROTOCOL = Protocol()
 
 
 def label(method: str, settings: Settings) -> str:
-    """A method with settings, as runs are asked for it: `cat[lr=0.001,weight=6.0]`."""
-    return f"{method}[{','.join(f'{key}={_text(value)}' for key, value in settings.items())}]"
+    """A method with settings, as runs name it: `cat[lr=0.001,weight=6]`."""
+    return Variant(method, tuple(sorted(settings.items()))).label
 
 
 def words(settings: Settings) -> str:
     """The same for a table: `lr 0.001, weight 6`."""
-    shown = {key: f"{value:g}" if isinstance(value, float) else _text(value) for key, value in settings.items()}
+    shown = {key: f"{value:g}" if isinstance(value, float) else value for key, value in settings.items()}
     return ", ".join(f"{key} {value}" for key, value in shown.items())
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "+".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
 
 
 def _between(low: float, high: float) -> float:

@@ -55,7 +55,7 @@ class Search:
             tried = [self.tried[place] for place in left]
             wanted = Wanted(self._spec(tried, part.replicates), f"{self.method.name}-round{number}")
             yield wanted
-            self.found |= dict(zip(left, read_trials(self.runs / wanted.name, tried), strict=True))
+            self.found |= dict(zip(left, read_trials(self.runs / wanted.name, self.method.name, tried), strict=True))
 
     @property
     def trials(self) -> tuple[Trial, ...]:

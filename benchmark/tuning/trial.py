@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cat_bench.benchmark.tuning.protocol import Settings
+from cat_bench.benchmark.tuning.protocol import Settings, label
 
 if TYPE_CHECKING:
     from cat_bench.results.measures.subjects import Subject
@@ -100,25 +99,19 @@ def best(trials: Sequence[Trial], count: int) -> tuple[Trial, ...]:
     return tuple(sorted(trials, key=lambda trial: -trial.objective if trial.objectives else 1.0)[:count])
 
 
-def read_trials(folder: Path, tried: Sequence[Settings]) -> tuple[Trial, ...]:
-    """What a run of one method came to, for each of the settings. Raises ResultError if nothing was scored."""
+def read_trials(folder: Path, method: str, tried: Sequence[Settings]) -> tuple[Trial, ...]:
+    """What a run of a method came to, for each of the settings. Raises ResultError if nothing was scored."""
     from cat_bench.results.records.run_folder import Run
 
     run = Run.open(folder)
-    configs = {label: facts.get("config", {}) for label, facts in run.info.get("methods", {}).items()}
-    labels = (next((label for label, config in configs.items() if _has(config, wanted)), "") for wanted in tried)
-    return tuple(_trial(run, label, settings) for label, settings in zip(labels, tried, strict=True))
+    return tuple(_trial(run, label(method, settings), settings) for settings in tried)
 
 
-def _has(config: Mapping[str, Any], settings: Settings) -> bool:
-    return all(config.get(key) == json.loads(json.dumps(value)) for key, value in settings.items())
-
-
-def _trial(run: Run, label: str, settings: Settings) -> Trial:
+def _trial(run: Run, named: str, settings: Settings) -> Trial:
     from cat_bench.results.measures.subjects import Subject
 
     trial = Trial(settings)
-    for cell in run.of(label):
+    for cell in run.of(named):
         if not run.complete(cell):
             trial = replace(trial, trouble=f"order {cell.order}, seed {cell.seed}: {cell.status}: {cell.reason}")
             continue

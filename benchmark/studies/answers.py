@@ -1,0 +1,185 @@
+"""What pairs of variants come to: differences by replicate, an answer in a sentence, the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cat_bench.benchmark.studies.pairs import PAIRS, TWINS, Pair
+
+if TYPE_CHECKING:
+    from cat_bench.results.records.run_folder import Run
+
+LEVEL = 0.95
+# What is compared, with how more and less of it is called.
+FIGURES = {
+    "part_accuracy_average": ("part accuracy", "part accuracy"),
+    "clip_i_average": ("CLIP-I", "CLIP-I"),
+    "concept_accuracy_average": ("concept accuracy", "concept accuracy"),
+    "clip_i_forgetting": ("less forgetting of CLIP-I", "more forgetting of CLIP-I"),
+    "kps_class": ("KPS of the class", "KPS of the class"),
+    "kps_other": ("KPS of what is none of it", "KPS of what is none of it"),
+}
+LOWER = ("clip_i_forgetting",)
+Values = Mapping[str, Mapping[tuple[int, int], float]]  # by figure and (order, seed)
+
+_HEAD = """# What each method's own idea adds
+
+Made by `python -m cat_bench.benchmark.studies.ablations --replicates {n}`: {about}.
+
+Differences are paired by replicate (order r with training seed r, the same noise for both variants): their mean, and
+the interval of 95 % by Student's t with n − 1 degrees of freedom. The answers are written by rule: where the interval
+excludes 0 the idea *adds* or *costs*; elsewhere *no difference can be told*, which is not the same as no difference. No
+interval is widened for the number of questions: of twenty that ask about nothing, one excludes 0.
+"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of paired differences, with its interval; NaN for less than two."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, one: Mapping[tuple[int, int], float], other: Mapping[tuple[int, int], float]) -> Difference:
+        """one − other, over the replicates that both have."""
+        from scipy.stats import t
+
+        both = [key for key in one if key in other and math.isfinite(one[key] + other[key])]
+        d = np.array([one[key] - other[key] for key in both])
+        if len(d) < 2:
+            return cls(float(d.mean()) if len(d) else math.nan, math.nan, math.nan, len(d))
+        half = float(t.ppf((1 + LEVEL) / 2, len(d) - 1) * d.std(ddof=1) / math.sqrt(len(d)))
+        return cls(float(d.mean()), float(d.mean()) - half, float(d.mean()) + half, len(d))
+
+    @property
+    def sign(self) -> int:
+        """1 or −1 if the interval excludes 0, else 0."""
+        return (self.low > 0) - (self.high < 0)
+
+
+def answer(idea: str, found: Mapping[str, Difference]) -> str:
+    """One sentence on the figures that there are."""
+    known = {figure: one for figure, one in found.items() if math.isfinite(one.low)}
+    if not known:
+        return f"{idea}: fewer than two replicates say nothing."
+    gains = {figure: one.sign * (-1 if figure in LOWER else 1) for figure, one in known.items()}
+    parts = []
+    for gain, verb in ((1, "adds"), (-1, "costs")):
+        told = [_told(figure, known[figure], gain) for figure in known if gains[figure] == gain]
+        parts += [f"{verb} {_listed(told)}"] if told else []
+    rest = [FIGURES[figure][0].removeprefix("less ") for figure in known if not gains[figure]]
+    if not parts:
+        return f"{idea}: no difference can be told in {_listed(rest)}."
+    undecided = f"; no difference can be told in {_listed(rest)}" if rest else ""
+    return f"{idea} {' and '.join(parts)}{undecided}."
+
+
+def page(folder: Path, twin: Path, presets: str | None) -> str:
+    """The whole of it from two finished runs. Raises ResultError if there is nothing to read."""
+    from cat_bench.results.records.run_folder import Run
+
+    run = Run.open(folder)
+    lines = [_HEAD.format(n=len(run.of(run.methods[0])), about=_about(run))]
+    for about, pairs in groupby(PAIRS, key=lambda pair: pair.about):
+        lines += [f"## {about}", ""]
+        for pair in pairs:
+            lines += [*_section(run, pair, presets), ""]
+    lines += ["## CAT without its term", "", _agreement(Run.open(twin), presets), ""]
+    lines += [
+        "## Settings",
+        "",
+        "| variant | learning rate | rank | steps | layers |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*lines, *_settings(run)]) + "\n"
+
+
+def values(run: Run, label: str) -> Values:
+    """The figures of a variant's cells that are whole; NaN where one has none."""
+    from cat_bench.results.measures.available import metrics_of, strata_of
+    from cat_bench.results.measures.figures import figures
+    from cat_bench.results.measures.subjects import Subject
+
+    declared = {figure.id: figure for figure in figures(strata_of(run), {m.id for m in metrics_of(run)})}
+    cells = {(c.order, c.seed): Subject.of(run, c) for c in run.of(label) if run.complete(c)}
+    wanted = {name: declared[name].compute for name in FIGURES if name in declared}
+    return {name: {key: compute(cell)[0] for key, cell in cells.items()} for name, compute in wanted.items()}
+
+
+def _section(run: Run, pair: Pair, presets: str | None) -> Iterator[str]:
+    one, other = pair.with_.label(presets), pair.without.label(presets)
+    yield f"### {pair.question}"
+    yield ""
+    if one == other:
+        yield f"Both are `{one}` on this backbone: nothing is to be told apart."
+        return
+    ours, theirs = values(run, one), values(run, other)
+    found = {figure: Difference.of(ours[figure], theirs[figure]) for figure in ours}
+    yield f"**{answer(pair.idea, found)}**"
+    yield ""
+    yield f"| | `{one}` | `{other}` | difference | 95 % interval | n |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for figure, d in found.items():
+        name = "forgetting of CLIP-I ↓" if figure in LOWER else FIGURES[figure][0]
+        means = (f"{_mean(table[figure]):.3f}" for table in (ours, theirs))
+        yield f"| {name} | {' | '.join(means)} | {_signed(d.mean)} | {_interval(d)} | {d.n} |"
+
+
+def _agreement(run: Run, presets: str | None) -> str:
+    """What the two variants that must agree came to."""
+    one, other = (variant.label(presets) for variant in TWINS)
+    ours, theirs = values(run, one), values(run, other)
+    apart = [abs(ours[f][key] - theirs[f][key]) for f in ours for key in ours[f] if key in theirs[f]]
+    largest = max((gap for gap in apart if math.isfinite(gap)), default=math.nan)
+    same = "equal to the last digit in all figures above" if largest == 0 else f"apart by at most {largest:.2g}"
+    return (
+        f"`{one}` and `{other}` are the same method by their formulas. Run once each (order 0, seed 0) they are {same}."
+    )
+
+
+def _about(run: Run) -> str:
+    spec, sequence, made = run.info["spec"], run.info["sequence"], run.info["versions"]
+    sampler = ", ".join(f"{key} {value}" for key, value in spec["sampler"].items() if key != "batch")
+    drawn = f"{spec['images_per_prompt']} images a prompt, stages {spec['stages']} ({sampler})"
+    return (
+        f"`{sequence['id']}.v{sequence['version']}` on `{run.info['backbone']['id']}`, {drawn}, torch {made['torch']}"
+    )
+
+
+def _settings(run: Run) -> Iterator[str]:
+    for label, facts in run.info["methods"].items():
+        config = facts["config"]
+        layers = ", ".join(config["targets"])
+        yield f"| `{label}` | {config['lr']:g} | {config['rank']} | {config['steps']} | {layers} |"
+
+
+def _told(figure: str, d: Difference, gain: int) -> str:
+    low, high = sorted((abs(d.low), abs(d.high)))
+    return f"{FIGURES[figure][0 if gain > 0 else 1]} ({abs(d.mean):.3f}, {low:.3f} to {high:.3f})"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+
+
+def _mean(found: Mapping[tuple[int, int], float]) -> float:
+    there = [value for value in found.values() if math.isfinite(value)]
+    return float(np.mean(there)) if there else math.nan
+
+
+def _signed(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def _interval(d: Difference) -> str:
+    return "–" if math.isnan(d.low) else f"{_signed(d.low)} to {_signed(d.high)}"
