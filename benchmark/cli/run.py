@@ -128,6 +128,8 @@ def tune(
     names = methods.names() if every else words(method) or ()
     if not names:
         raise SpecError(f"tune: name a method, or give --all; there are: {', '.join(methods.names())}")
+    if bracketed := next((name for name in names if "[" in name), None):
+        raise SpecError(f"tune {bracketed!r}: give the method's name alone; which settings are tried is fixed")
     given = {key: value for key, value in {"backbone": backbone, "device": device}.items() if value is not None}
     crew, worst = Crew(crew_size(workers), workers_per_gpu, cluster), 0
     for search in [Search.of(methods.get(name), runs, given) for name in dict.fromkeys(names)]:

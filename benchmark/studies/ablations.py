@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,18 +24,26 @@ from cat_bench.benchmark.planning.events import CellEnded, Ended, Message, Plann
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
 from cat_bench.benchmark.store.files import plain_errors, write_bytes
 from cat_bench.benchmark.studies.answers import page
-from cat_bench.benchmark.studies.pairs import PAIRS, TWINS, labels
+from cat_bench.benchmark.studies.pairs import PAIRS, TWINS, Asked, labels
 from cat_bench.benchmark.text_to_image.models import TextToImage
 
 INTERRUPTED = 130
 
 
-def specs(replicates: int, given: Mapping[str, Any]) -> tuple[RunSpec, RunSpec, str | None]:
-    """The run of all variants; that of the two which must agree, once; the registered backbone whose presets hold."""
-    domain = TextToImage()
-    presets = domain.identity(domain.settled(resolve(given))).presets
-    every = resolve(given, {"methods": labels(PAIRS, presets), "replicates": replicates})
-    return every, resolve(given, {"methods": tuple(one.label(presets) for one in TWINS), "replicates": 1}), presets
+@dataclass(frozen=True)
+class Ablations:
+    """What is asked on a backbone, and the two variants that must agree, by what runs call them."""
+
+    asked: tuple[Asked, ...]
+    twins: tuple[str, str]
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Ablations:
+        """Resolved against the presets of a run's backbone. Raises MethodError, SpecError or BackboneError."""
+        domain = TextToImage()
+        presets = domain.identity(domain.settled(resolve(given))).presets
+        one, other = (variant.label(presets) for variant in TWINS)
+        return cls(tuple(pair.on(presets) for pair in PAIRS), (one, other))
 
 
 def carry_out(spec: RunSpec, runs: Path, name: str, crew: Crew) -> Path:
@@ -82,15 +91,16 @@ def main(
     given: dict[str, Any] = {"sequence": sequence, "stages": stages, "backbone": backbone}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped either way, what is finished is kept
     try:
-        every, twins, presets = specs(replicates, given)
+        found = Ablations.of(given)
+        every = resolve(given, {"methods": labels(found.asked), "replicates": replicates})
         folder = carry_out(every, runs, name, Crew(workers or None))
-        twin = carry_out(twins, runs, f"{name}-twins", Crew(1))
+        twin = carry_out(resolve(given, {"methods": found.twins, "replicates": 1}), runs, f"{name}-twins", Crew(1))
     except KeyboardInterrupt:
         _say("interrupted: what is finished is kept; to go on, repeat the command")
         sys.exit(INTERRUPTED)
     with plain_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(out, page(folder, twin, presets).encode())
+        write_bytes(out, page(found.asked, folder, found.twins, twin).encode())
     typer.echo(f"written: {out}")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cat_bench.benchmark.studies.pairs import PAIRS, TWINS, Pair
+from cat_bench.benchmark.studies.pairs import Asked
 
 if TYPE_CHECKING:
     from cat_bench.results.records.run_folder import Run
@@ -84,17 +84,20 @@ def answer(idea: str, found: Mapping[str, Difference]) -> str:
     return f"{idea} {' and '.join(parts)}{undecided}."
 
 
-def page(folder: Path, twin: Path, presets: str | None) -> str:
-    """The whole of it from two finished runs. Raises ResultError if there is nothing to read."""
+def page(asked: Sequence[Asked], folder: Path, twins: tuple[str, str], twin: Path) -> str:
+    """The whole of it from two finished runs: all variants, and once the two labels that must agree.
+
+    Raises ResultError if there is nothing to read.
+    """
     from cat_bench.results.records.run_folder import Run
 
     run = Run.open(folder)
     lines = [_HEAD.format(n=len(run.of(run.methods[0])), about=_about(run))]
-    for about, pairs in groupby(PAIRS, key=lambda pair: pair.about):
+    for about, questions in groupby(asked, key=lambda question: question.about):
         lines += [f"## {about}", ""]
-        for pair in pairs:
-            lines += [*_section(run, pair, presets), ""]
-    lines += ["## CAT without its term", "", _agreement(Run.open(twin), presets), ""]
+        for question in questions:
+            lines += [*_section(run, question), ""]
+    lines += ["## CAT without its term", "", _agreement(Run.open(twin), *twins), ""]
     lines += [
         "## Settings",
         "",
@@ -116,16 +119,16 @@ def values(run: Run, label: str) -> Values:
     return {name: {key: compute(cell)[0] for key, cell in cells.items()} for name, compute in wanted.items()}
 
 
-def _section(run: Run, pair: Pair, presets: str | None) -> Iterator[str]:
-    one, other = pair.with_.label(presets), pair.without.label(presets)
-    yield f"### {pair.question}"
+def _section(run: Run, asked: Asked) -> Iterator[str]:
+    one, other = asked.one, asked.other
+    yield f"### {asked.question}"
     yield ""
     if one == other:
         yield f"Both are `{one}` on this backbone: nothing is to be told apart."
         return
     ours, theirs = values(run, one), values(run, other)
     found = {figure: Difference.of(ours[figure], theirs[figure]) for figure in ours}
-    yield f"**{answer(pair.idea, found)}**"
+    yield f"**{answer(asked.idea, found)}**"
     yield ""
     yield f"| | `{one}` | `{other}` | difference | 95 % interval | n |"
     yield "| --- | --- | --- | --- | --- | --- |"
@@ -135,9 +138,8 @@ def _section(run: Run, pair: Pair, presets: str | None) -> Iterator[str]:
         yield f"| {name} | {' | '.join(means)} | {_signed(d.mean)} | {_interval(d)} | {d.n} |"
 
 
-def _agreement(run: Run, presets: str | None) -> str:
+def _agreement(run: Run, one: str, other: str) -> str:
     """What the two variants that must agree came to."""
-    one, other = (variant.label(presets) for variant in TWINS)
     ours, theirs = values(run, one), values(run, other)
     apart = [abs(ours[f][key] - theirs[f][key]) for f in ours for key in ours[f] if key in theirs[f]]
     largest = max((gap for gap in apart if math.isfinite(gap)), default=math.nan)

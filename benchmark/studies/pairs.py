@@ -46,14 +46,30 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A question, the subject of its answer ("The penalty"), and what a run calls the variants with and without it."""
+
+    about: str
+    question: str
+    idea: str
+    one: str
+    other: str
+
+
+@dataclass(frozen=True)
 class Pair:
-    """A question and the two variants that answer it. idea: the subject of the answer, "Its penalty"."""
+    """The same before anything is known of a backbone's presets."""
 
     about: str
     question: str
     idea: str
     with_: Variant
     without: Variant
+
+    def on(self, presets: str | None) -> Asked:
+        """Raises MethodError or SpecError."""
+        labels = (variant.label(presets) for variant in (self.with_, self.without))
+        return Asked(self.about, self.question, self.idea, *labels)
 
 
 def _clora() -> Iterator[Pair]:
@@ -96,6 +112,6 @@ PAIRS = (*_clora(), *_cat(), *_ortho())
 TWINS = (Variant("cat", {"weight": 0.0}), Variant("lora", like="cat"))
 
 
-def labels(pairs: Sequence[Pair], presets: str | None) -> tuple[str, ...]:
-    """What is to be run on a backbone: variants that are equal there once. Raises MethodError or SpecError."""
-    return tuple(dict.fromkeys(one.label(presets) for pair in pairs for one in (pair.with_, pair.without)))
+def labels(asked: Sequence[Asked]) -> tuple[str, ...]:
+    """What is to be run: variants that are equal on a backbone once."""
+    return tuple(dict.fromkeys(label for one in asked for label in (one.one, one.other)))

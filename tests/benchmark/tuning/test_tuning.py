@@ -1,0 +1,254 @@
+"""Tuning: as many trials for each method, an objective that needs both, rounds that compute nothing twice."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+from run_fakes import FakeEngine, FakeSequence
+
+from cat_bench.benchmark.execution import run as runner
+from cat_bench.benchmark.planning.events import StageEnded
+from cat_bench.benchmark.planning.variant import Variant
+from cat_bench.benchmark.tuning.protocol import PROTOCOL, Protocol, Round, label, words
+from cat_bench.benchmark.tuning.search import Search
+from cat_bench.benchmark.tuning.table import markdown, preset, winner
+from cat_bench.benchmark.tuning.trial import BESIDE, Outcome, Trial, best
+from cat_bench.methods.base import Method
+from cat_bench.methods.cat import CAT
+from cat_bench.methods.errors import MethodError
+from cat_bench.methods.registry import methods
+
+CONCEPTS = len(FakeSequence().concepts)
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_gets_as_many_settings_that_it_has_and_all_differ(name: str) -> None:
+    tried = PROTOCOL.settings(methods.get(name))
+    assert len(tried) == PROTOCOL.rounds[0].settings == 8
+    configs = {methods.get(name).configure(overrides=settings).model_dump_json() for settings in tried}
+    assert len(configs) == 8
+    assert {settings["lr"] for settings in tried} >= set(PROTOCOL.rates)
+    assert len({Variant.parse(label(name, settings)).label for settings in tried}) == 8
+
+
+def test_the_protocol_is_the_one_that_was_written_down() -> None:
+    assert PROTOCOL.sequence == "dev3" and PROTOCOL.images == 2
+    assert all(2 <= high / low <= 3 for low, high in pairwise(PROTOCOL.rates))
+    assert [(part.settings, part.replicates) for part in PROTOCOL.rounds] == [(8, 1), (4, 2), (2, 5)]
+    assert PROTOCOL.cells == 8 + 4 + 2 * 3
+
+
+def test_the_outermost_rates_are_tried_once_and_known_as_the_edge() -> None:
+    tried = PROTOCOL.settings(CAT)
+    assert Counter(settings["lr"] for settings in tried) == dict(zip(PROTOCOL.rates, (1, 2, 2, 2, 1), strict=True))
+    assert [PROTOCOL.edge({"lr": rate}) for rate in PROTOCOL.rates] == ["lowest", None, None, None, "highest"]
+    assert {settings["weight"] for settings in tried if PROTOCOL.edge(settings)} == {1.0}  # the usual one
+
+
+def test_a_method_without_a_knob_gets_rates_between() -> None:
+    class Plain(Method):
+        name = "plain"
+        knob = None
+
+    rates = [settings["lr"] for settings in PROTOCOL.settings(Plain)]
+    assert rates == sorted(rates) and set(PROTOCOL.rates) < set(rates)
+    assert set(rates) - set(PROTOCOL.rates) == {1.6e-3, 3.9e-3, 9.5e-3}  # geometric means, to two digits
+
+
+@pytest.mark.parametrize(
+    ("knob", "says"),
+    [
+        ("rank", "knob 'rank': give a setting and two values"),
+        (("rank", (1, 2, 3)), "give a setting and two values"),
+        (("wieght", (1.0, 2.0)), "knob 'wieght': name a setting other than lr; it has: rank, alpha, steps"),
+        (("lr", (1e-3, 1e-4)), "name a setting other than lr"),
+        (("rank", (4, 4)), "both values are 4"),
+        (("rank", (4, 0)), "rank = 0: Input should be greater than"),
+    ],
+)
+def test_a_knob_that_cannot_be_turned_is_told_in_one_line(knob: object, says: str, tmp_path: Path) -> None:
+    broken = type("Broken", (Method,), {"name": "mine", "knob": knob})
+    with pytest.raises(MethodError, match=r"^method mine: ") as told:
+        Search.of(broken, tmp_path, {})
+    assert says in str(told.value) and "\n" not in str(told.value)
+
+
+def outcome(fidelity: float, preservation: float, replicate: int = 0) -> Outcome:
+    return Outcome(replicate, fidelity, preservation, dict.fromkeys(BESIDE, 0.5))
+
+
+@pytest.mark.parametrize(("a", "b", "expected"), [(0.5, 0.5, 0.5), (1.0, 0.25, 0.4), (0.9, 0.0, 0.0), (-0.2, 0.9, 0.0)])
+def test_the_objective_needs_both(a: float, b: float, expected: float) -> None:
+    assert outcome(a, b).objective == pytest.approx(expected)
+    assert math.isnan(outcome(a, math.nan).objective)
+
+
+def test_the_best_have_the_highest_mean_and_what_failed_comes_last() -> None:
+    trials = (
+        Trial({"lr": 1}, trouble="failed"),
+        Trial({"lr": 2}, (outcome(0.2, 0.2), outcome(0.4, 0.4))),
+        Trial({"lr": 3}, (outcome(0.3, 0.3),)),
+        Trial({"lr": 4}, (outcome(0.5, 0.5),)),
+        Trial({"lr": 5}, (outcome(0.0, 0.5),)),
+    )
+    assert [trial.settings["lr"] for trial in best(trials, 5)] == [4, 2, 3, 5, 1]
+    assert trials[1].objective == pytest.approx(0.3) and trials[1].spread == pytest.approx(stdev([0.2, 0.4]))
+    assert math.isnan(trials[0].objective) and math.isnan(trials[2].spread)
+
+
+def test_the_winner_has_all_replicates_and_the_edge_is_told() -> None:
+    once = Trial(PROTOCOL.settings(CAT)[1], (outcome(0.9, 0.9),))
+    often = Trial(PROTOCOL.settings(CAT)[4], tuple(outcome(0.5, 0.5, r) for r in range(5)))
+    assert winner((once, often), PROTOCOL) is often
+    page = markdown(CAT, (once, often), PROTOCOL, "avatars64.v2")
+    assert (
+        "| **lr 0.015, weight 1** | 5 | **0.500** | 0.000 |" in page
+        and "| lr 0.001, weight 1 | 1 | 0.900 | – |" in page
+    )
+    assert "**at the edge**: 0.015 is the highest learning rate" in page
+    assert 'Preset: `"avatars64.v2": {"steps": 80, "lr": 0.015, "weight": 1.0}`' in page
+    nothing = Trial(PROTOCOL.settings(CAT)[2], tuple(outcome(0.0, 0.5, r) for r in range(5)))
+    assert winner((once, nothing), PROTOCOL) is None
+    assert "No winner" in markdown(CAT, (once, nothing), PROTOCOL, "avatars64.v2")
+
+
+def test_a_preset_keeps_what_was_not_tuned_and_leaves_out_defaults() -> None:
+    lora = methods.get("lora")
+    assert preset(lora, {"lr": 1e-3, "rank": 16}, "avatars64.v2") == {"steps": 80, "lr": 1e-3}
+    assert preset(lora, {"lr": 1e-3, "rank": 4}, "avatars64.v2") == {"steps": 80, "lr": 1e-3, "rank": 4}
+    assert preset(lora, {"lr": 1e-3, "rank": 16}, "another") == {}
+    assert words({"lr": 4e-4, "weight": 1e6, "rank": 4, "targets": "attn2"}) == (
+        "lr 0.0004, weight 1e+06, rank 4, targets attn2"
+    )
+
+
+SMALL = Protocol("letters3", (1e-3, 2e-3, 4e-3), (Round(4, 1), Round(2, 2), Round(1, 3)), images=1)
+
+
+class Engine(FakeEngine):
+    """Counts what is learned in all runs; stops at a given stage."""
+
+    learned: Counter[str] = Counter()
+    left = math.inf
+
+    def learn(self, cell, stage, target):  # type: ignore[no-untyped-def]
+        if Engine.left <= 0:
+            raise KeyboardInterrupt
+        Engine.left -= 1
+        Engine.learned[f"{cell.cell.path} {stage.number}"] += 1
+        return super().learn(cell, stage, target)
+
+
+@pytest.fixture(autouse=True)
+def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "load_sequence", lambda name, data: FakeSequence())
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    monkeypatch.setattr(Engine, "learned", Counter())
+    monkeypatch.setattr(Engine, "left", math.inf)
+
+
+def carry_out(search: Search) -> Counter[str]:
+    """Every run that the search asks for; where stages came from."""
+    origins: Counter[str] = Counter()
+    for wanted in search:
+        for event in runner.run(wanted.spec, search.runs, wanted.name, Engine(wanted.spec)):
+            if isinstance(event, StageEnded) and event.cell is not None:
+                origins[event.origin] += 1
+    return origins
+
+
+@pytest.mark.parametrize("stopped_after", [math.inf, 5, 13, 19])
+def test_rounds_narrow_down_compute_nothing_twice_and_go_on_where_they_stopped(
+    stopped_after: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "left", stopped_after)
+    if stopped_after < math.inf:
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(Search.of(CAT, tmp_path, {}, SMALL))
+        monkeypatch.setattr(Engine, "left", math.inf)
+    search = Search.of(CAT, tmp_path, {}, SMALL)
+    carry_out(search)
+    assert SMALL.cells == 4 + 2 + 1
+    assert sum(Engine.learned.values()) == SMALL.cells * CONCEPTS and set(Engine.learned.values()) == {1}
+
+    again = Search.of(CAT, tmp_path, {}, SMALL)
+    assert not carry_out(again)
+    assert again.write() == search.write()
+    assert sorted(len(trial.outcomes) for trial in search.trials) == [1, 1, 2, 3]
+    chosen = winner(search.trials, SMALL) or max(search.trials, key=lambda trial: len(trial.outcomes))
+    assert [outcome.replicate for outcome in chosen.outcomes] == [0, 1, 2]
+    assert max(trial.objectives[0] for trial in search.trials) in [
+        trial.objectives[0] for trial in search.trials if len(trial.outcomes) > 1
+    ]
+
+
+def test_the_tables_say_what_the_cells_came_to(tmp_path: Path) -> None:
+    search = Search.of(CAT, tmp_path, {}, SMALL)
+    carry_out(search)
+    page = search.write()
+    assert (tmp_path / "cat.md").read_text() == page and page.count("\n| lr ") + page.count("\n| **lr ") == 4
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "cat.csv").read_text())))
+    assert len(rows) == SMALL.cells
+    for trial in search.trials:
+        own = [row for row in rows if row["settings"] == words(trial.settings)]
+        assert fmean(float(row["objective"]) for row in own) == pytest.approx(trial.objective, abs=1e-5)
+        for row in own:
+            a, b = float(row["clip_i_share"]), float(row["kps_share"])
+            expected = 2 * a * b / (a + b) if min(a, b) > 0 else 0.0
+            assert float(row["objective"]) == pytest.approx(expected, abs=1e-5)
+            assert row["edge"] == (SMALL.edge(trial.settings) or "")
+
+
+def test_shares_are_those_of_the_report(tmp_path: Path) -> None:
+    from cat_bench.results.records.run_folder import Run
+    from cat_bench.results.tables.summary import summarise
+
+    search = Search.of(CAT, tmp_path, {}, SMALL)
+    carry_out(search)
+    rows = {row.name: row.values for row in summarise(Run.open(tmp_path / "cat-round1")).rows}
+    trial = search.trials[0]
+
+    def value(row: str, figure: str) -> float:
+        mean = rows[row][figure].mean
+        assert mean is not None
+        return mean
+
+    named = label("cat", trial.settings)
+    floor, top = value("base", "clip_i_average"), value("real", "clip_i_average")
+    assert trial.outcomes[0].fidelity == pytest.approx((value(named, "clip_i_average") - floor) / (top - floor))
+    low = value("base", "kps_class_other")
+    assert trial.outcomes[0].preservation == pytest.approx((value(named, "kps_class_other") - low) / (1 - low))
+
+
+def test_a_cell_that_fails_is_told_and_does_not_win(tmp_path: Path) -> None:
+    search = Search.of(CAT, tmp_path, {}, SMALL)
+    for number, wanted in enumerate(search):
+        engine = Engine(wanted.spec, fail={"bob": RuntimeError("no luck")} if number == 0 else {})
+        list(runner.run(wanted.spec, tmp_path, wanted.name, engine))
+    assert all(len(trial.outcomes) <= 3 for trial in search.trials)
+    assert "order 0, seed 0: failed: RuntimeError: no luck" in search.write()
+
+
+def test_the_page_says_what_is_done() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "tuning.md").read_text(encoding="utf-8")
+    rates, cells = (
+        next(line for line in page.splitlines() if line.startswith(f"| {row} |")) for row in ("learning rates", "cells")
+    )
+    told = [float(word.strip(",:")) for word in rates.split() if word[0].isdigit() and "e-" in word]
+    assert tuple(told) == PROTOCOL.rates and f"= {PROTOCOL.cells} for each method" in cells
+    rows = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| `")]
+    knobs = {name.strip(" `"): (knob.strip(" `"), values) for names, knob, values in rows for name in names.split(",")}
+    for name in methods.names():
+        knob = methods.get(name).knob
+        told_knob, values = knobs[name]
+        if knob is None:
+            assert told_knob == "none"
+        else:
+            assert (told_knob, tuple(map(float, values.split(",")))) == knob
