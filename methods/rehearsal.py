@@ -14,6 +14,8 @@ class Rehearsal(Method):
     L = ‖ε_on(z_t, t, c_T) − ε‖² + w · Σ_pools ‖ε_on(z'_t', t', c') − ε'‖²
     """
 
+    knob = ("weight", (1.0, 4.0))
+
     class Config(Method.Config):
         weight: float = Field(default=1.0, ge=0, description="w, of the further items; 0 is naive LoRA")
 

@@ -22,7 +22,6 @@ class Replay(Rehearsal):
     source = "after Chaudhry et al. 2019, arXiv 1902.10486 (experience replay from tiny memories)"
     carries = "one adapter, latents of earlier pictures"
     presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3}}
-    knob = ("weight", (1.0, 4.0))
 
     class Config(Rehearsal.Config):
         kept: int = Field(default=1, ge=1, description="k, pictures of each concept")

@@ -100,12 +100,12 @@ def open_stage(
     if method not in spec.methods:
         hint = suggestion(method, list(spec.methods))
         raise RunError(f"method {method!r} is not in {folder}{hint}")
-    wanted = [pair for pair in spec.pairs if order in (None, pair[0]) and seed in (None, pair[1])]
-    if not wanted:
+    pairs = [pair for pair in spec.pairs if order in (None, pair[0]) and seed in (None, pair[1])]
+    if not pairs:
         given = [f"{what} {number}" for what, number in (("order", order), ("seed", seed)) if number is not None]
         there = ", ".join(f"{order} with {seed}" for order, seed in spec.pairs)
         raise RunError(f"{folder} has no {' with '.join(given)}; its orders with their seeds: {there}")
-    order, seed = wanted[0]
+    order, seed = pairs[0]
     cell = folder / method / f"order{order}-seed{seed}"
     finished = dict(sorted(_finished(cell)))  # by number
     number = _number(stage, run, [id for id, _ in finished.values()])
