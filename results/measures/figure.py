@@ -1,7 +1,7 @@
 """What a figure is: one number a cell, with where it stands in the tables and in the headline."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cat_bench.results.measures.metrics import ARROW, Direction
@@ -44,7 +44,8 @@ HEADLINE: tuple[str, ...] = (
 class Figure:
     """One declared figure of the summary. unit is printed behind the column's name, the value is in that unit.
 
-    metric: the id of that whose scores it is made of; "": of none.
+    metric: the id of that whose scores it is made of; "": of none. by_concept: what it is the mean of over concepts,
+    None if it is no such mean. in_units: whether its value is in the metric's own unit.
     """
 
     id: str
@@ -58,6 +59,8 @@ class Figure:
     digits: int = 3
     unit: str = ""
     metric: str = ""
+    by_concept: Callable[[Subject], Mapping[str, float]] | None = None
+    in_units: bool = True
 
     @property
     def arrow(self) -> str:

@@ -39,6 +39,10 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
             return NAN, "nothing is learned"
         return or_why(value, subject, name)
 
+    def by_concept(subject: Subject) -> dict[str, float]:
+        found = (kind.by_concept or matrices.left)(subject.matrix(name).to_numpy()[1:])
+        return dict(zip(subject.concepts, found.tolist(), strict=False))  # of some kinds the last has none
+
     named = kind_id in ("a_mmd", "f_mmd")
     return Figure(
         id=kind_id if named else f"{name}_{kind_id}",
@@ -51,6 +55,7 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
         compute=compute,
         digits=measured.digits,
         metric=name,
+        by_concept=by_concept if kind.by_concept else None,
     )
 
 
@@ -82,7 +87,7 @@ def _retention(name: str, group: str) -> Figure:
     formula = f"{kind.formula}, R of {name}; null where a denominator is at most {least:g}"
     title = f"{measured.title}: {kind.title}"
     declared = (group, kind.direction, formula, kind.source, compute)
-    return Figure(f"{name}_retention", title, _column(measured, "retention"), *declared, metric=name)
+    return Figure(f"{name}_retention", title, _column(measured, "retention"), *declared, metric=name, in_units=False)
 
 
 def _fwt(name: str, group: str) -> Figure:

@@ -40,14 +40,37 @@ def stage_matrix(mean: pd.Series, metric: str, concepts: Sequence[str]) -> pd.Da
     return table.rename_axis(index="stage", columns="concept")
 
 
+def left(R: npt.ArrayLike) -> Array:
+    """R[T, k] of each concept: what is left at the end."""
+    return np.asarray(_square(R)[-1])
+
+
+def learned(R: npt.ArrayLike) -> Array:
+    """R[k, k] of each concept: how well it is learned when its turn comes."""
+    return np.diag(_square(R))
+
+
+def forgotten(R: npt.ArrayLike) -> Array:
+    """max over k<=t<T of R[t, k] - R[T, k] of each concept but the last, (T-1,)."""
+    m = _square(R)
+    T = len(m)
+    return np.array([m[k : T - 1, k].max() - m[-1, k] for k in range(T - 1)])
+
+
+def gained(R: npt.ArrayLike) -> Array:
+    """R[T, k] - R[k, k] of each concept but the last, (T-1,)."""
+    m = _square(R)
+    return np.asarray((m[-1] - np.diag(m))[:-1])
+
+
 def average(R: npt.ArrayLike) -> float:
     """A = mean over k of R[T, k]: what is left at the end."""
-    return float(_square(R)[-1].mean())
+    return float(left(R).mean())
 
 
 def plasticity(R: npt.ArrayLike) -> float:
     """Mean over k of R[k, k]: how well each concept is learned when its turn comes."""
-    return float(np.diag(_square(R)).mean())
+    return float(learned(R).mean())
 
 
 def forgetting(R: npt.ArrayLike) -> float:
@@ -55,9 +78,7 @@ def forgetting(R: npt.ArrayLike) -> float:
 
     Chaudhry et al. 2018 (arXiv 1801.10112). NaN for a single concept.
     """
-    m = _square(R)
-    T = len(m)
-    return _mean([m[k : T - 1, k].max() - m[-1, k] for k in range(T - 1)])
+    return _mean(forgotten(R))
 
 
 def retention(R: npt.ArrayLike, base: npt.ArrayLike, least: float) -> float:
@@ -84,8 +105,7 @@ def never_learned(R: npt.ArrayLike, base: npt.ArrayLike, least: float) -> list[i
 
 def bwt(R: npt.ArrayLike) -> float:
     """Backward transfer: 1/(T-1) sum over k<T of (R[T, k] - R[k, k]). Lopez-Paz and Ranzato 2017 (arXiv 1706.08840)."""
-    m = _square(R)
-    return _mean((m[-1] - np.diag(m))[:-1])
+    return _mean(gained(R))
 
 
 def fwt(R: npt.ArrayLike, base: npt.ArrayLike) -> float:

@@ -182,6 +182,8 @@ def test_what_is_shipped_holds_for_its_model_only(tmp_path: Path) -> None:
     assert marks.failures("clip_i", "eye", path) == ("blur",)
     assert marks.failures("clip_i", "ear", path) == marks.failures("mmd", "ear", path) == ()
     assert marks.footnote("clip_i", "eye", path) == "† clip_i by eye fails a test of the instrument: blur."
+    assert marks.noise_floor("clip_i", "eye", path) == pytest.approx(judgement().noise["clip_i"], rel=1e-4)
+    assert marks.noise_floor("clip_i", "ear", path) is None
     again = as_data(judgement())
     again["metrics"]["clip_i"]["extractor"] = again["metrics"]["mmd"]["extractor"] = "ear"
     marks.ship(again, path)
@@ -194,6 +196,7 @@ def test_what_is_shipped_holds_for_its_model_only(tmp_path: Path) -> None:
 def test_what_ships_now_can_be_read() -> None:
     for model, metrics in marks.tested().items():
         assert model and set(metrics) <= set(METRICS)
+        assert all((marks.noise_floor(metric, model) or 0) > 0 for metric in metrics)
 
 
 def test_a_metric_that_fails_is_marked_in_every_table(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
