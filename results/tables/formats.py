@@ -49,13 +49,16 @@ class Table:
 
 
 def text_of(value: Value, figure: Figure, row: Row) -> str:
-    """`0.812 ± 0.010`; without ± when n = 1; `–` when missing. (n=…) where it is not the row's number of cells."""
+    """`0.812 ± 0.010`: half the width of the interval, none when n = 1; `–` when missing.
+
+    (n=…) where it is not the row's number of cells.
+    """
     if value.mean is None:
         return MISSING
     # adding zero turns a rounded -0.0 into 0.0
     text = f"{round(value.mean, figure.digits) + 0.0:.{figure.digits}f}".replace("-", "−")
-    if value.std is not None:
-        text += f" ± {value.std:.{figure.digits}f}"
+    if value.half is not None:
+        text += f" ± {value.half:.{figure.digits}f}"
     return text + (f" (n={value.n})" if value.n != row.cells else "")
 
 
@@ -122,18 +125,18 @@ SAMPLED = {
 
 
 def note(summary: Summary) -> str:
-    """What the numbers of this summary are: mean and spread, or one value; of which stages, if not of all."""
+    """What the numbers of this summary are: mean and interval, or one value; of which stages, if not of all."""
     return _spread(summary) + (f" {SAMPLED[summary.stages]}" if summary.stages != "all" else "")
 
 
 def _spread(summary: Summary) -> str:
     counts = {row.cells for row in summary.methods if row.cells}
     if counts == {1}:
-        return "n = 1: one cell a method, so there is no spread and small differences can be noise. Bold: best value."
-    single = " Rows with n = 1 have no spread." if 1 in counts else ""
+        return "n = 1: one cell a method, so there is no interval and small differences can be noise. Bold: best value."
+    single = " Rows with n = 1 have no interval." if 1 in counts else ""
     cells = "replicates (another order and seed each)" if summary.replicated else "cells (seeds × orders)"
-    spread = f"Mean ± sample standard deviation over n {cells}."
-    return f"{spread}{single} Bold: the best, and what ties with it within the spread; no bold where all tie."
+    width = f"Mean ± half the width of its 95 % interval over n {cells}, for a new order and seed."
+    return f"{width}{single} Bold: the best, and what the paired interval cannot tell from it; no bold where all tie."
 
 
 def headline(summary: Summary) -> Table:

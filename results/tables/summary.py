@@ -1,7 +1,7 @@
-"""One row a method, with the reference rows: every figure as value, spread and n, or null with the reason."""
+"""One row a method, with the reference rows: every figure as value, interval and n, or null with the reason."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,25 +13,39 @@ from cat_bench.results.measures.marks import footnote
 from cat_bench.results.measures.subjects import Role, Subject
 from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL
 from cat_bench.results.records.run_folder import Run
+from cat_bench.results.verdicts.comparison import estimate, paired_differences
+from cat_bench.results.verdicts.layout import Key
+
+ALONE: Key = (0, 0)  # of what was not learned, and is there once
 
 
 @dataclass(frozen=True)
 class Value:
-    """A figure over n cells: mean, sample standard deviation (None when n < 2), and the reason if there is no mean."""
+    """A figure over n cells: mean, sample standard deviation (None when n < 2), and the reason if there is no mean.
+
+    half: half the width of the mean's 95 % interval for a new order and seed (None when n < 2). cells: the figure of
+    each cell by order and seed.
+    """
 
     mean: float | None
     std: float | None
     n: int
     reason: str | None = None
+    half: float | None = None
+    cells: Mapping[Key, float] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome], nothing: str) -> "Value":
+    def of(cls, outcomes: Mapping[Key, Outcome], nothing: str) -> "Value":
         """Sums up one figure of several cells; those without a value are left out and lower n."""
-        values = np.array([value for value, _ in outcomes if math.isfinite(value)])
-        reason = next((why for value, why in outcomes if why and not math.isfinite(value)), None)
-        if not len(values):
+        cells = {key: value for key, (value, _) in outcomes.items() if math.isfinite(value)}
+        reason = next((why for value, why in outcomes.values() if why and not math.isfinite(value)), None)
+        if not cells:
             return cls(None, None, 0, reason or nothing)
-        return cls(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None, len(values), reason)
+        values = np.array(list(cells.values()))
+        if len(values) == 1:
+            return cls(float(values[0]), None, 1, reason, cells=cells)
+        half = float(estimate(cells)[0].half())
+        return cls(float(values.mean()), float(values.std(ddof=1)), len(values), reason, half, cells)
 
 
 @dataclass(frozen=True)
@@ -89,8 +103,9 @@ class Summary:
     def best(self, figure: Figure) -> dict[str, str]:
         """Methods to mark: "best" for the best mean, "tie" for those that cannot be told from it.
 
-        A tie is a difference no larger than sqrt(s1^2 + s2^2) of the two spreads; with n = 1 there is no spread and
-        only what prints alike ties. If all tie, none is marked. A first guard against reading noise, not a test.
+        A tie is a difference from the best whose 95 % interval, paired by order and seed, has 0 in it; with one pair
+        there is no interval and only what prints alike ties. If all tie, none is marked. Nothing is adjusted for the
+        number of methods: `verdicts` is the test.
         """
         known = {row.name: row.values[figure.id] for row in self.methods if row.values[figure.id].mean is not None}
         if figure.direction is None or len(known) < 2:
@@ -99,21 +114,21 @@ class Summary:
         top = (max if figure.direction == "higher" else min)(means, key=lambda name: means[name])
         marks = {top: "best"}
         for name, value in known.items():
-            spread = math.hypot(value.std or 0.0, known[top].std or 0.0)
             same = round(means[name], figure.digits) == round(means[top], figure.digits)
-            if name != top and (same or abs(means[name] - means[top]) <= spread):
+            if name != top and (same or not _apart(value, known[top])):
                 marks[name] = "tie"
         return marks if len(marks) < len(known) else {}
 
     def frame(self) -> pd.DataFrame:
-        """Wide table for summary.csv: per figure the columns `id`, `id.std`, `id.n`, `id.reason`."""
+        """Wide table for summary.csv: per figure the columns `id`, `id.std`, `id.half`, `id.n`, `id.reason`."""
         lines = []
         for row in self.rows:
             line: dict[str, object] = {"method": row.name, "role": row.role, "cells": row.cells, "planned": row.planned}
             for figure in self.figures:
                 value = row.values[figure.id]
                 line[figure.id] = value.mean
-                line |= {f"{figure.id}.std": value.std, f"{figure.id}.n": value.n, f"{figure.id}.reason": value.reason}
+                line |= {f"{figure.id}.std": value.std, f"{figure.id}.half": value.half, f"{figure.id}.n": value.n}
+                line[f"{figure.id}.reason"] = value.reason
             lines.append(line)
         return pd.DataFrame(lines)
 
@@ -123,19 +138,19 @@ def summarise(run: Run) -> Summary:
     declared = figures(strata_of(run), {m.id for m in metrics_of(run)})
     missing = run.base_reason or "not scored"
     floor, ceiling = Subject.floor(run), Subject.ceiling(run)
-    rows = [_row(BASE, "floor", [floor] if floor.totals.size else [], 1, declared, missing)]
+    rows = [_row(BASE, "floor", {ALONE: floor} if floor.totals.size else {}, 1, declared, missing)]
     noise = Subject.other_noise(run)
     if noise.totals.size:
-        rows.append(_row(OTHER_NOISE, "noise", [noise], 1, declared, missing))
+        rows.append(_row(OTHER_NOISE, "noise", {ALONE: noise}, 1, declared, missing))
     said = {method: (run.info.get("methods") or {}).get(method, {}) for method in run.methods}
     for method in sorted(run.methods, key=lambda method: bool(said[method].get("reference"))):
         cells = run.of(method)
-        subjects = [Subject.of(run, cell) for cell in cells if run.complete(cell)]
+        subjects = {(cell.order, cell.seed): Subject.of(run, cell) for cell in cells if run.complete(cell)}
         why = next((f"{cell.status}: {cell.reason}" for cell in cells if not run.complete(cell)), "no cells")
         role: Role = "reference" if said[method].get("reference") else "method"
         row = _row(method, role, subjects, len(cells), declared, why)
         rows.append(replace(row, carries=str(said[method].get("carries") or "")))
-    rows.append(_row(REAL, "ceiling", [ceiling] if ceiling.totals.size else [], 1, declared, missing))
+    rows.append(_row(REAL, "ceiling", {ALONE: ceiling} if ceiling.totals.size else {}, 1, declared, missing))
     return Summary(declared, tuple(rows), doubts(run), run.stages, run.replicated)
 
 
@@ -148,8 +163,19 @@ def doubts(run: Run) -> dict[str, str]:
     return {metric: " ".join(texts) for metric, texts in found.items()}
 
 
+def _apart(value: Value, best: Value) -> bool:
+    """Whether the interval of the paired differences excludes 0; with one pair there is none, and it counts as such."""
+    paired = paired_differences(value.cells, best.cells)
+    if len(paired) < 2:
+        return True
+    low, high = estimate(paired)[0].limits()
+    return not low <= 0 <= high
+
+
 def _row(
-    name: str, role: Role, subjects: list[Subject], planned: int, declared: tuple[Figure, ...], nothing: str
+    name: str, role: Role, subjects: Mapping[Key, Subject], planned: int, declared: tuple[Figure, ...], nothing: str
 ) -> Row:
-    values = {figure.id: Value.of([figure.compute(s) for s in subjects], nothing) for figure in declared}
+    values = {
+        figure.id: Value.of({key: figure.compute(s) for key, s in subjects.items()}, nothing) for figure in declared
+    }
     return Row(name, role, len(subjects), planned, values)

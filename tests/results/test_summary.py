@@ -173,27 +173,30 @@ def test_a_run_scored_by_an_earlier_program_says_what_its_tables_lack(small_run:
         Run.open(folder)
 
 
-def row(name: str, mean: float | None, std: float | None, n: int) -> Row:
-    return Row(name, "method", n, n, {"kps": Value(mean, std, n)})
+def row(name: str, *values: float) -> Row:
+    """A method whose cells have these values, of order 0 and seed 0, order 1 and seed 1 …"""
+    value = Value.of({(n, n): (value, None) for n, value in enumerate(values)}, "nothing")
+    return Row(name, "method", len(values), len(values), {"kps": value})
 
 
 def test_ties_are_marked_as_ties() -> None:
     kps = next(f for f in figures() if f.id == "kps")
-    rows = (row("a", 0.90, 0.02, 3), row("b", 0.88, 0.01, 3), row("c", 0.80, 0.01, 3), row("d", None, None, 0))
-    assert Summary((kps,), rows).best(kps) == {"a": "best", "b": "tie"}
-    assert Summary((kps,), (row("a", 0.9, None, 1), row("b", 0.89, None, 1))).best(kps) == {"a": "best"}
-    alike = (row("a", 0.9, None, 1), row("b", 0.90001, None, 1), row("c", 0.5, None, 1))
+    rows = (row("a", 0.90, 0.86, 0.94), row("b", 0.88, 0.86, 0.91), row("c", 0.80, 0.765, 0.84), row("d"))
+    assert Summary((kps,), rows).best(kps) == {"a": "best", "b": "tie"}, "c spreads as much, but with a"
+    assert Summary((kps,), (row("a", 0.9), row("b", 0.89))).best(kps) == {"a": "best"}
+    alike = (row("a", 0.9), row("b", 0.90001), row("c", 0.5))
     assert Summary((kps,), alike).best(kps) == {"b": "best", "a": "tie"}
-    assert Summary((kps,), (row("a", 0.9, 0.1, 3), row("b", 0.89, 0.1, 3))).best(kps) == {}
+    assert Summary((kps,), (row("a", 0.9, 0.8, 1.0), row("b", 0.8, 0.95, 0.9))).best(kps) == {}
     assert Summary((kps,), rows[:1]).best(kps) == {}
 
 
 def test_text_of_values() -> None:
     kps = next(f for f in figures() if f.id == "kps")
-    assert text_of(Value(0.5, 0.01, 3), kps, row("a", 0, None, 3)) == "0.500 ± 0.010"
-    assert text_of(Value(-0.0001, None, 1), kps, row("a", 0, None, 1)) == "0.000"
-    assert text_of(Value(-0.5, None, 1), kps, row("a", 0, None, 2)) == "−0.500 (n=1)"
-    assert Value.of([(math.nan, "why"), (1.0, None)], "x") == Value(1.0, None, 1, "why")
+    assert text_of(Value(0.5, 0.01, 3, half=0.025), kps, row("a", 0, 0, 0)) == "0.500 ± 0.025"
+    assert text_of(Value(-0.0001, None, 1), kps, row("a", 0)) == "0.000"
+    assert text_of(Value(-0.5, None, 1), kps, row("a", 0, 0)) == "−0.500 (n=1)"
+    assert Value.of({(0, 0): (math.nan, "why"), (0, 1): (1.0, None)}, "x") == Value(1.0, None, 1, "why")
+    assert Value.of({(0, 0): (0.5, None), (0, 1): (0.7, None)}, "x").half == pytest.approx(12.706 * 0.1, rel=1e-4)
 
 
 def test_declared_figures_have_unique_ids_groups_formulas_and_sources() -> None:

@@ -1,0 +1,1 @@
+"""How sure it is that one method differs from another: intervals, margins, verdicts."""

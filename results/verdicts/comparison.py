@@ -1,0 +1,176 @@
+"""Methods of a run against one of them, paired by replicate: effect, intervals, verdict, and what is still needed."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from cat_bench.results.errors import ResultError
+from cat_bench.results.measures.available import metrics_of, strata_of
+from cat_bench.results.measures.figures import Figure, figures
+from cat_bench.results.measures.subjects import Subject
+from cat_bench.results.records.run_folder import Run
+from cat_bench.results.verdicts import intervals
+from cat_bench.results.verdicts.intervals import Array, Estimate
+from cat_bench.results.verdicts.layout import Key, Layout, layout
+from cat_bench.results.verdicts.margins import margin
+from cat_bench.results.verdicts.verdict import ALPHA, LEAST, Verdict, holm, judge, replicates_needed
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One method against another in one figure: mean of the differences method − against, paired by order and seed.
+
+    n: replicates, or cells of orders crossed with seeds. low, high: 95 % interval for a new order and seed; wide: for
+    new concepts as well, None where the figure is no mean over concepts. p: two-sided; holm_p: adjusted for all ranked
+    methods of the run. verdict: None with a reason. needed: how many more replicates are likely to bring a verdict;
+    None if there is one, or if no number can be said. differences: as they were paired, see `Layout`.
+    """
+
+    figure: Figure
+    method: str
+    against: str
+    n: int
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    wide_low: float | None = None
+    wide_high: float | None = None
+    df: float | None = None
+    p: float | None = None
+    holm_p: float | None = None
+    margin: float | None = None
+    verdict: Verdict | None = None
+    needed: int | None = None
+    reason: str | None = None
+    ranked: bool = True
+    layout: Layout = field(default=Layout(((),)), repr=False)
+    differences: tuple[float, ...] = ()
+
+    @property
+    def clear(self) -> bool:
+        """Whether the effect itself, not only its sign, is more than scoring the same adapters again would make."""
+        return self.margin is None or (self.effect is not None and abs(self.effect) > self.margin)
+
+
+def compare(run: Run, figure: Figure | str, reference: str | None = None) -> list[Comparison]:
+    """Every other method of the run against `reference` (default: the first that is ranked), in the run's order.
+
+    Methods whose role is reference are compared but not ranked: they have no verdict and count for nobody's p.
+    Raises ResultError if there is no such figure or method.
+    """
+    figure = _figure(run, figure)
+    against = reference_of(run, reference)
+    values = {method: _values(run, method, figure) for method in run.methods}
+    found = [_compared(run, figure, m, against, values[m], values[against]) for m in run.methods if m != against]
+    family = [c.method for c in found if c.ranked and c.p is not None]
+    adjusted = dict(zip(family, holm([c.p for c in found if c.method in family and c.p is not None]), strict=True))
+    return [_judged(replace(c, holm_p=adjusted.get(c.method)), len(family)) for c in found]
+
+
+def reference_of(run: Run, name: str | None = None) -> str:
+    """The method that the others are compared with. Raises ResultError with what was probably meant."""
+    if name is None:
+        return next((m for m in run.methods if not bound(run, m)), run.methods[0])
+    if name not in run.methods:
+        close = difflib.get_close_matches(name, run.methods, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(run.methods)}"
+        raise ResultError(f"--reference {name}: {run.folder} has no such method; {hint}")
+    return name
+
+
+def bound(run: Run, method: str) -> bool:
+    """Whether a method's role is reference: it does what no continual method may, and is never ranked."""
+    return bool((run.info.get("methods") or {}).get(method, {}).get("reference"))
+
+
+def paired_differences(ours: Mapping[Key, float], theirs: Mapping[Key, float]) -> dict[Key, float]:
+    """Ours − theirs of each order and seed that both have. What only the last bits tell apart is no difference."""
+    return {key: round(value - theirs[key], 12) for key, value in ours.items() if key in theirs}
+
+
+def estimate(values: Mapping[Key, float]) -> tuple[Estimate, Layout]:
+    """Of values by order and seed: as replicates, or two-way where orders are crossed with seeds."""
+    placed = layout(values)
+    d = np.array([[values[key] for key in row] for row in placed.grid])
+    return (intervals.crossed(d) if placed.crossed else intervals.of_replicates(d[0])), placed
+
+
+def _figure(run: Run, figure: Figure | str) -> Figure:
+    if isinstance(figure, Figure):
+        return figure
+    known = {f.id: f for f in figures(strata_of(run), {m.id for m in metrics_of(run)})}
+    if figure not in known:
+        close = difflib.get_close_matches(figure, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "summary.csv of its report names them all"
+        raise ResultError(f"{run.folder} has no figure {figure!r}: {hint}")
+    return known[figure]
+
+
+def _values(run: Run, method: str, figure: Figure) -> dict[Key, tuple[float, Subject]]:
+    """The figure of each cell that went through the whole sequence and has it."""
+    subjects = {(c.order, c.seed): Subject.of(run, c) for c in run.of(method) if run.complete(c)}
+    found = {key: (figure.compute(subject)[0], subject) for key, subject in subjects.items()}
+    return {key: pair for key, pair in found.items() if np.isfinite(pair[0])}
+
+
+def _compared(
+    run: Run,
+    figure: Figure,
+    method: str,
+    against: str,
+    ours: Mapping[Key, tuple[float, Subject]],
+    theirs: Mapping[Key, tuple[float, Subject]],
+) -> Comparison:
+    """Effect and intervals of one pair of methods, before anything is adjusted or judged."""
+    paired = paired_differences(*({key: value for key, (value, _) in side.items()} for side in (ours, theirs)))
+    ranked = not (bound(run, method) or bound(run, against))
+    if not paired:
+        return Comparison(figure, method, against, 0, reason="no order and seed of both has this figure", ranked=ranked)
+    found, placed = estimate(paired)
+    d = tuple(paired[key] for key in placed.keys)
+    made = Comparison(figure, method, against, len(d), float(found.mean), margin=margin(run, figure), ranked=ranked)
+    made = replace(made, layout=placed, differences=d)
+    if len(d) < 2:
+        return made
+    low, high = (float(end) for end in found.limits())
+    made = replace(made, low=low, high=high, df=float(found.df), p=float(found.p))
+    if figure.by_concept is None:
+        return made
+    table = np.array([_by_concept(run, figure, ours[key][1], theirs[key][1]) for key in placed.keys])
+    half = float(intervals.new_concepts(table, found).half())
+    # never within the interval for these concepts, though it may have more degrees of freedom
+    half = max(half, (high - low) / 2) if np.isfinite(half) else float("nan")
+    mean = float(found.mean)
+    return replace(made, wide_low=mean - half, wide_high=mean + half) if np.isfinite(half) else made
+
+
+def _by_concept(run: Run, figure: Figure, ours: Subject, theirs: Subject) -> Array:
+    """(concepts,) differences in the order of the sequence; NaN for one that the figure says nothing of."""
+    assert figure.by_concept is not None
+    a, b = figure.by_concept(ours), figure.by_concept(theirs)
+    return np.array([a.get(concept, np.nan) - b.get(concept, np.nan) for concept in run.concepts])
+
+
+def _judged(c: Comparison, family: int) -> Comparison:
+    """With a verdict, or the reason for none, and the number of replicates that are still needed."""
+    if c.effect is None:
+        return c
+    if not c.ranked:
+        return replace(c, reason="a reference, not ranked")
+    if c.figure.direction is None:
+        return replace(c, reason="neither way is better")
+    if c.n < LEAST or c.low is None or c.high is None or c.holm_p is None:
+        return replace(c, reason=f"fewer than {LEAST} replicates", needed=_more(c, family))
+    verdict = judge(c.effect, c.low, c.high, c.holm_p, c.margin, c.figure.direction == "higher")
+    return replace(c, verdict=verdict, needed=_more(c, family) if verdict == "undecided" else None)
+
+
+def _more(c: Comparison, family: int) -> int | None:
+    """Until the effect that was seen, or the margin if that is larger, is found with 80 % power after adjusting."""
+    if c.n < 2:
+        return LEAST - c.n
+    difference = max(abs(c.effect or 0.0), c.margin or 0.0)
+    total = replicates_needed(difference, float(np.std(c.differences, ddof=1)), ALPHA / max(family, 1))
+    return None if total is None else max(total - c.n, LEAST - c.n, 1)
