@@ -1,6 +1,7 @@
 """Methods of a run against one of them, paired by replicate: effect, intervals, verdict, and what is still needed."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -23,9 +24,10 @@ class Comparison:
     """One method against another in one figure: mean of the differences method − against, paired by order and seed.
 
     n: replicates, or cells of orders crossed with seeds. low, high: 95 % interval for a new order and seed; wide: for
-    new concepts as well, None where the figure is no mean over concepts. p: two-sided; holm_p: adjusted for all ranked
-    methods of the run. verdict: None with a reason. needed: how many more replicates are likely to bring a verdict;
-    None if there is one, or if no number can be said. differences: as they were paired, see `Layout`.
+    new concepts as well, None where the figure is no mean over concepts. error: standard error of the effect. p:
+    two-sided; holm_p: adjusted for all ranked methods of the run. verdict: None with a reason. needed: how many more
+    replicates are likely to bring a verdict; None if there is one, or if no number can be said. differences: as they
+    were paired, see `Layout`.
     """
 
     figure: Figure
@@ -37,6 +39,7 @@ class Comparison:
     high: float | None = None
     wide_low: float | None = None
     wide_high: float | None = None
+    error: float | None = None
     df: float | None = None
     p: float | None = None
     holm_p: float | None = None
@@ -135,7 +138,7 @@ def _compared(
     if len(d) < 2:
         return made
     low, high = (float(end) for end in found.limits())
-    made = replace(made, low=low, high=high, df=float(found.df), p=float(found.p))
+    made = replace(made, low=low, high=high, error=float(found.variance) ** 0.5, df=float(found.df), p=float(found.p))
     if figure.by_concept is None:
         return made
     table = np.array([_by_concept(run, figure, ours[key][1], theirs[key][1]) for key in placed.keys])
@@ -168,9 +171,12 @@ def _judged(c: Comparison, family: int) -> Comparison:
 
 
 def _more(c: Comparison, family: int) -> int | None:
-    """Until the effect that was seen, or the margin if that is larger, is found with 80 % power after adjusting."""
-    if c.n < 2:
+    """Until the effect that was seen, or the margin if that is larger, is found with 80 % power after adjusting.
+
+    Crossed cells count for as many replicates as would have their degrees of freedom.
+    """
+    if c.n < 2 or c.df is None or c.error is None:
         return LEAST - c.n
-    difference = max(abs(c.effect or 0.0), c.margin or 0.0)
-    total = replicates_needed(difference, float(np.std(c.differences, ddof=1)), ALPHA / max(family, 1))
-    return None if total is None else max(total - c.n, LEAST - c.n, 1)
+    difference, have = max(abs(c.effect or 0.0), c.margin or 0.0), c.df + 1
+    total = replicates_needed(difference, c.error * math.sqrt(have), ALPHA / max(family, 1))
+    return None if total is None else max(math.ceil(total - have), LEAST - c.n, 1)

@@ -56,7 +56,8 @@ def crossed(differences: npt.ArrayLike) -> Estimate:
     """Of every order with every seed (…, O, S), O and S at least 2: two-way random effects without repetition.
 
     Var = (MS_o + MS_s − MS_e) / (O·S), never below MS_e / (O·S); degrees of freedom by Satterthwaite 1946:
-    (the bracket)² / (MS_o²/(O−1) + MS_s²/(S−1) + MS_e²/((O−1)(S−1))).
+    (the bracket)² / (MS_o²/(O−1) + MS_s²/(S−1) + MS_e²/((O−1)(S−1))), but no fewer than the fewer levels less one: what
+    is taken off makes them arbitrarily few otherwise, and an interval of any width.
     """
     d = np.asarray(differences, dtype=np.float64)
     orders, seeds = d.shape[-2:]
@@ -66,14 +67,14 @@ def crossed(differences: npt.ArrayLike) -> Estimate:
     error = (rest**2).sum(axis=(-2, -1)) / ((orders - 1) * (seeds - 1))
     total = np.maximum(order + seed - error, error)
     below = order**2 / (orders - 1) + seed**2 / (seeds - 1) + error**2 / ((orders - 1) * (seeds - 1))
-    return Estimate(mean, np.asarray(total / (orders * seeds)), _ratio(total**2, below))
+    return Estimate(mean, np.asarray(total / (orders * seeds)), _freedom(total**2, below, min(orders, seeds) - 1.0))
 
 
 def new_concepts(differences: npt.ArrayLike, of_cells: Estimate) -> Estimate:
     """The same mean as an estimate for concepts that the sequence does not have: (…, R, K), replicates by concepts.
 
     of_cells: the estimate from the replicates' means alone. To its variance comes that of the concepts,
-    (MS_k − MS_e) / (R·K) and never below 0; degrees of freedom by Satterthwaite. A figure such as forgetting has no
+    (MS_k − MS_e) / (R·K) and never below 0; degrees of freedom as in `crossed`. A figure such as forgetting has no
     value for the concept that is learned last: NaN, in the same places of every data set. Then the concepts' variance
     is found by fitting constants (Henderson 1953, method 3), which is the same where nothing is missing. Without
     degrees of freedom left for MS_e it is infinite.
@@ -96,7 +97,7 @@ def new_concepts(differences: npt.ArrayLike, of_cells: Estimate) -> Estimate:
         more > 0, (share * of_concepts) ** 2 / k + (share * error) ** 2 / left, 0.0
     )
     variance = of_cells.variance + more
-    return Estimate(of_cells.mean, np.asarray(variance), _ratio(variance**2, below))
+    return Estimate(of_cells.mean, np.asarray(variance), _freedom(variance**2, below, np.minimum(of_cells.df, k)))
 
 
 def _projection(design: Array) -> Array:
@@ -104,6 +105,6 @@ def _projection(design: Array) -> Array:
     return np.asarray(design @ np.linalg.pinv(design))
 
 
-def _ratio(above: Array, below: Array) -> Array:
-    """Degrees of freedom; 1 where nothing varies, for there 0 stands above and below."""
-    return np.where(below > 0, above / np.where(below > 0, below, 1.0), 1.0)
+def _freedom(above: Array, below: Array, least: float | Array) -> Array:
+    """Degrees of freedom; the least where nothing varies, for there 0 stands above and below."""
+    return np.maximum(np.where(below > 0, above / np.where(below > 0, below, 1.0), 0.0), least)

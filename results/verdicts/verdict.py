@@ -44,10 +44,10 @@ def power(n: int, effect: float, alpha: float = ALPHA) -> float:
 
 def replicates_needed(difference: float, sd: float, alpha: float = ALPHA, wanted: float = POWER) -> int | None:
     """The fewest replicates, LEAST at least, with which a difference is found with that power; None above MOST."""
-    if not sd > 0:
-        return LEAST
     if not abs(difference) > 0:
         return None
+    if not sd > 0:
+        return LEAST
     low, high = LEAST - 1, MOST + 1  # enough is more than low and at most high
     while high - low > 1:
         middle = (low + high) // 2

@@ -49,6 +49,7 @@ def test_two_ways_by_hand() -> None:
     assert float(found.mean) == pytest.approx(mean)
     assert float(found.variance) == pytest.approx(bracket / 6)
     assert float(found.df) == pytest.approx(bracket**2 / (of_orders**2 / 1 + of_seeds**2 / 2 + rest**2 / 2))
+    assert intervals.crossed(rng().normal(size=(500, 3, 4))).df.min() == 2.0, "the fewer levels less one"
     floored = np.array([[1.0, -1.0], [-1.0, 1.0]])  # nothing but interaction: the bracket would be negative
     assert float(intervals.crossed(floored).variance) == pytest.approx(4.0 / 1 / 4)
 
@@ -210,7 +211,7 @@ def test_power_is_that_of_the_noncentral_t() -> None:
     table = {3: 3.26, 4: 2.13, 5: 1.68, 6: 1.43, 8: 1.16, 10: 1.00, 20: 0.66}
     assert {n: round(detectable(n), 2) for n in table} == table
     assert replicates_needed(0.66, 1.0) == 21 and power(21, 0.66) >= 0.8 > power(20, 0.66)
-    assert replicates_needed(5.0, 1.0) == 5 and replicates_needed(1.0, 0.0) == 5
+    assert replicates_needed(5.0, 1.0) == 5 and replicates_needed(1.0, 0.0) == 5 and replicates_needed(0.0, 0.0) is None
     assert replicates_needed(0.0, 1.0) is None and replicates_needed(1e-4, 1.0) is None
     d = rng(10).normal(1.0, 1.0, (TIMES, 10))
     assert (intervals.of_replicates(d).p <= 0.05).mean() == pytest.approx(power(10, 1.0), abs=0.02)
