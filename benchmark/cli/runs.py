@@ -24,9 +24,13 @@ def register(app: typer.Typer) -> None:
 def report(
     run: Run = None,
     out: Annotated[Path | None, typer.Option(help="Where to write.  [default: report/ in the run's folder]")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Method that the others are compared with.  [default: the run's first]", metavar="METHOD"),
+    ] = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Write tables, plots, image grids and one HTML file of a run."""
+    """Write verdicts, tables, plots, image grids and one HTML file of a run."""
     from cat_bench.benchmark.store.files import plain_errors
     from cat_bench.benchmark.store.record import find_run
 
@@ -34,7 +38,7 @@ def report(
     from cat_bench.results.report.report import write_report
 
     with plain_errors(out or folder):
-        paths = write_report(folder, out)
+        paths = write_report(folder, out, reference)
     typer.echo(f"report: {paths.html}")
 
 

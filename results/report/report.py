@@ -1,6 +1,6 @@
 """Writes everything that a run has to say: tables, plots, grids and one self-contained page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from cat_bench.results.measures.available import drawn_metrics, metrics_of
 from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.pictures import grids, plots, tradeoffs
 from cat_bench.results.pictures.confusions import confusions
+from cat_bench.results.pictures.forests import forest
 from cat_bench.results.pictures.grids import Grid
 from cat_bench.results.pictures.style import Plot
 from cat_bench.results.records.cell import Cell
@@ -19,7 +20,10 @@ from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report import reading
 from cat_bench.results.report.long_tables import write_long_table
 from cat_bench.results.tables.formats import SAMPLED, group_tables, headline, latex, markdown
+from cat_bench.results.tables.sentences import few, sentences
 from cat_bench.results.tables.summary import Summary, summarise
+from cat_bench.results.tables.verdicts import verdict_frame, verdict_page, verdict_table, verdicts
+from cat_bench.results.verdicts.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -31,21 +35,24 @@ class ReportPaths:
     scores: tuple[Path, Path]  # parquet, csv
     stages: Path
     summary: tuple[Path, Path, Path]  # csv, md, tex
+    verdicts: tuple[Path, Path]  # csv, md
     matrices: tuple[Path, ...]
     plots: tuple[Path, ...]
     grids: tuple[Path, ...]
 
 
-def write_report(run_folder: Path | str, out: Path | str | None = None) -> ReportPaths:
+def write_report(run_folder: Path | str, out: Path | str | None = None, reference: str | None = None) -> ReportPaths:
     """Writes the report of a run into `out` (default: `report/` in the run). The same run gives the same bytes.
 
-    Cells that failed or are missing are listed with their reason and leave the rest as it is.
-    Raises ResultError if there is no run or nothing was scored yet.
+    reference: the method that the others are compared with (default: the run's first). Cells that failed or are missing
+    are listed with their reason and leave the rest as it is. Raises ResultError if there is no run or no such method,
+    or if nothing was scored yet.
     """
     run = Run.open(run_folder)
     folder = Path(out) if out is not None else run.folder / "report"
     summary = summarise(run)
-    figures, pictures = all_plots(run, summary), all_grids(run)
+    compared = verdicts(run, summary, reference)
+    figures, pictures = all_plots(run, summary, compared), all_grids(run)
     tables = (headline(summary), *group_tables(summary))
     scores = folder / "scores.parquet", folder / "scores.csv"
     write_long_table(run, *scores)
@@ -54,6 +61,9 @@ def write_report(run_folder: Path | str, out: Path | str | None = None) -> Repor
     write_csv(summary.frame(), summaries[0])
     write_atomically(summaries[1], markdown(tables, reading.trouble(run), reading.mixtures(run)).encode())
     write_atomically(summaries[2], latex(tables).encode())
+    judged = folder / "verdicts.csv", folder / "verdicts.md"
+    write_csv(verdict_frame(compared), judged[0])
+    write_atomically(judged[1], verdict_page(compared, summary).encode())
     matrices = []
     for name in (m.id for m in metrics_of(run) if m.of == "concept"):
         matrices.append(folder / f"R-{name}.csv")
@@ -62,15 +72,17 @@ def write_report(run_folder: Path | str, out: Path | str | None = None) -> Repor
     grid_paths = tuple(grid.write(folder / "grids") for grid in pictures)
     _remove_others(folder, (*matrices, *plot_paths, *grid_paths))
     html = folder / "report.html"
-    write_atomically(html, page(run, summary, figures, pictures).encode())
-    return ReportPaths(folder, html, scores, folder / "stages.csv", summaries, tuple(matrices), plot_paths, grid_paths)
+    write_atomically(html, page(run, summary, compared, figures, pictures).encode())
+    stages = folder / "stages.csv"
+    return ReportPaths(folder, html, scores, stages, summaries, judged, tuple(matrices), plot_paths, grid_paths)
 
 
-def all_plots(run: Run, summary: Summary) -> tuple[Plot, ...]:
+def all_plots(run: Run, summary: Summary, compared: Sequence[Comparison] = ()) -> tuple[Plot, ...]:
     """Every plot for which the run has scores."""
     if not any(cell.stages for cell in run.cells):
         return ()
     found = [
+        forest(run, compared),
         *(plots.forgetting_curves(run, name) for name in drawn_metrics(run)),
         *(plots.heat_maps(run, name) for name in drawn_metrics(run)),
         confusions(run),
@@ -110,7 +122,13 @@ def matrix_frame(run: Run, name: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["method", "order", "seed", "stage"])
 
 
-def page(run: Run, summary: Summary, figures: tuple[Plot, ...], pictures: tuple[Grid, ...]) -> str:
+def page(
+    run: Run,
+    summary: Summary,
+    compared: Sequence[Comparison],
+    figures: tuple[Plot, ...],
+    pictures: tuple[Grid, ...],
+) -> str:
     """The whole report as one HTML text that needs no other file and no network."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -126,7 +144,11 @@ def page(run: Run, summary: Summary, figures: tuple[Plot, ...], pictures: tuple[
         tables=[*group_tables(summary), *reading.change_tables(run)],
         plots=figures,
         grids=pictures,
-        verdicts=reading.verdicts(summary),
+        best=reading.verdicts(summary),
+        compared=compared,
+        few=few(compared),
+        sentences=sentences(compared),
+        verdicts=verdict_table(compared, summary),
         sampled=SAMPLED[run.stages],
         trouble=reading.trouble(run),
         mixtures=reading.mixtures(run),

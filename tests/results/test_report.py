@@ -26,6 +26,7 @@ def test_everything_is_there(report: ReportPaths) -> None:
     names = {str(path.relative_to(report.folder)) for path in report.folder.rglob("*") if path.is_file()}
     assert {"report.html", "scores.parquet", "scores.csv", "stages.csv"} <= names
     assert {"summary.csv", "summary.md", "summary.tex", "R-clip_i.csv", "R-mmd.csv"} <= names
+    assert {"verdicts.csv", "verdicts.md"} <= names
     for plot in (
         "curves-clip_i",
         "heatmap-concept_accuracy",
