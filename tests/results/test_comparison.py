@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cat_bench.benchmark.studies.statistics.page import of_run, pools_of
 from cat_bench.results.errors import ResultError
 from cat_bench.results.measures.figures import figures
 from cat_bench.results.measures.marks import noise_floor
@@ -235,6 +236,19 @@ def test_ties_are_what_the_paired_interval_does_not_tell_apart(replicates: Path)
             continue
         for c in compare(run, name, best):
             assert (marks.get(c.method) == "tie") == (c.low <= 0 <= c.high)
+
+
+def test_a_runs_own_spread_says_how_many_it_needs(replicates: Path) -> None:
+    run = Run.open(replicates)
+    assert {name: len(pool) for name, pool in pools_of(run).items() if name.startswith("cat, kps")} == {
+        "cat, kps_class": 6,
+        "cat, kps_other": 6,
+    }
+    lines = list(of_run(run, 200))
+    line = next(line for line in lines if line.startswith("| kps_class |")).split("|")
+    sds = [np.std(c.differences, ddof=1) for c in compare(run, "kps_class")]
+    assert float(line[2]) == pytest.approx(np.median(sds), abs=1e-3)
+    assert sum(line.startswith("| cat − lora, ") for line in lines) == 4
 
 
 def test_which_cells_belong_together() -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cat_bench.benchmark.studies import statistics as study
+from cat_bench.benchmark.studies.statistics import simulated as study
+from cat_bench.benchmark.studies.statistics.page import page
 from cat_bench.results.verdicts import intervals
 from cat_bench.results.verdicts.always_valid import UntilDecided, always_valid, critical, e_value
 from cat_bench.results.verdicts.checks import bootstrap_t, sign_flip, wins
@@ -224,6 +225,12 @@ def test_a_method_is_not_better_than_itself(draw: study.Draw, methods: int) -> N
 
 
 def test_the_page_has_every_table() -> None:
-    lines = list(study.page(200, {"cat, kps_class": rng(12).normal(size=12)}))
+    lines = list(page(200, {"cat, kps_class": rng(12).normal(size=12)}))
     assert sum(line.count("| ---") > 0 for line in lines) == 7
     assert any(line.startswith("| cat, kps_class | ") and line.count("too few cells") == 2 for line in lines)
+
+
+def test_differences_drawn_again_cover_their_mean() -> None:
+    pool = study.shares(rng(13), 1, 200)[0]
+    for n in study.COUNTS:
+        assert abs(study.coverage_resampled(rng(14), pool, n, TIMES) - 0.95) <= 2 * ERROR

@@ -1,26 +1,15 @@
-"""Show by simulation that intervals and verdicts hold what they promise; print it as Markdown.
-
-    python -m cat_bench.benchmark.studies.statistics
-    python -m cat_bench.benchmark.studies.statistics --run runs/faces5
-
-Every part is a function of a generator and of how many data sets it makes, so that tests take few and this page many.
-With a run, one method's own cells are drawn again and again as if they were two methods (A/A), and their spread says
-how many replicates a difference needs.
-"""
+"""Data sets whose truth is known, and what intervals and verdicts make of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import typer
 
 from cat_bench.results.verdicts import intervals
 from cat_bench.results.verdicts.always_valid import e_value
 from cat_bench.results.verdicts.intervals import Array, Estimate
-from cat_bench.results.verdicts.verdict import detectable, holm, judge, replicates_needed
+from cat_bench.results.verdicts.verdict import holm, judge
 
 TIMES = 20_000
 COUNTS = (3, 5, 10)
@@ -140,67 +129,9 @@ def same_method(rng: np.random.Generator, pool: Array, n: int, methods: int = 2,
     return called / times
 
 
-def page(times: int, pools: dict[str, Array]) -> Iterator[str]:
-    """The whole page, a line at a time. pools: by figure's name its values over cells of one method."""
-    rng = np.random.default_rng(0)
-    yield f"{times} data sets each: a share near 0.95 is known to ± {1.96 * np.sqrt(0.05 * 0.95 / times):.4f}.\n"
-    yield "| coverage of the 95 % interval | n = 3 | n = 5 | n = 10 |\n| --- | ---: | ---: | ---: |"
-    for draw in (normal, shares, exponential):
-        yield _row(f"t, {draw.__name__}", [coverage(rng, draw, n, times) for n in COUNTS])
-    few = min(times, 2000)
-    yield _row("percentile bootstrap, normal", [coverage_percentile(rng, normal, n, few) for n in COUNTS])
-    yield "\n| orders × seeds, σ of orders, seeds, rest | two-way | cells as if independent |\n| --- | ---: | ---: |"
-    for design in DESIGNS:
-        for spreads in SPREADS:
-            name = f"{design[0]} × {design[1]}, {', '.join(f'{s:g}' for s in spreads)}"
-            yield _row(name, coverage_crossed(rng, design, spreads, times))
-    yield "\n| new concepts: n, σ of concepts | wide | narrow | wide, a concept missing |\n| --- | ---: | ---: | ---: |"
-    for n in COUNTS:
-        for spread in (0.0, 1.0, 2.0):
-            both = coverage_new_concepts(rng, n, spread, times)
-            yield _row(f"{n}, {spread:g}", [*both, coverage_new_concepts(rng, n, spread, times, True)[0]])
-    yield "\n| looking at n = 3 … 20 without an effect | plain t | E ≥ 20 |\n| --- | ---: | ---: |"
-    for draw in (normal, shares, exponential):
-        yield _row(draw.__name__, peeking(rng, draw, times=times))
-    yield "\n| effect, in SD of a difference | fixed n, power 80 % | median stop by E ≥ 20 |\n| --- | ---: | ---: |"
-    for effect in (1.0, 1.5, 2.0, 3.0):
-        yield f"| {effect:g} | {replicates_needed(effect, 1.0)} | {stops(rng, effect, times=few):.0f} |"
-    yield "\n| replicates | 3 | 4 | 5 | 6 | 8 | 10 | 20 |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    yield _row("detectable effect, in SD, power 80 %", [detectable(n) for n in (3, 4, 5, 6, 8, 10, 20)], 2)
-    yield "\n| A/A, 200 resamplings | n = 5, 2 methods | n = 5, 6 methods | n = 10, 2 methods |"
-    yield "| --- | ---: | ---: | ---: |"
-    drawn = {"normal": normal(rng, 1, 100)[0], "shares": shares(rng, 1, 100)[0]}
-    for name, pool in (drawn | pools).items():
-        said = [_called(rng, pool, n, methods) for n, methods in ((5, 2), (5, 6), (10, 2))]
-        yield f"| {name} | {' | '.join(said)} |"
+def coverage_resampled(rng: np.random.Generator, pool: Array, n: int, times: int = TIMES) -> float:
+    """Of the t interval over n of a run's own differences, drawn with replacement; the truth is the mean of all.
 
-
-def _called(rng: np.random.Generator, pool: Array, n: int, methods: int) -> str:
-    return f"{same_method(rng, pool, n, methods):.3f}" if len(pool) >= n * methods else "too few cells"
-
-
-def _row(name: str, values: Sequence[float], digits: int = 3) -> str:
-    return f"| {name} | {' | '.join(f'{value:.{digits}f}' for value in values)} |"
-
-
-def main(
-    run: Annotated[Path | None, typer.Option(help="Folder of a run whose cells are resampled as well.")] = None,
-    times: Annotated[int, typer.Option(help="Simulated data sets of each kind.")] = TIMES,
-) -> None:
-    """Print the page."""
-    pools: dict[str, Array] = {}
-    if run is not None:
-        from cat_bench.results.measures.figure import HEADLINE
-        from cat_bench.results.records.run_folder import Run
-        from cat_bench.results.tables.summary import summarise
-
-        summary = summarise(Run.open(run))
-        for row in summary.methods:
-            for figure in (f for f in summary.figures if f.id in HEADLINE and row.values[f.id].n > 1):
-                pools[f"{row.name}, {figure.id}"] = np.array(list(row.values[figure.id].cells.values()))
-    for line in page(times, pools):
-        typer.echo(line)
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    A small pool is not a population: what repeats in a sample makes its interval too narrow.
+    """
+    return covered(intervals.of_replicates(pool[rng.integers(0, len(pool), (times, n))] - pool.mean()))
