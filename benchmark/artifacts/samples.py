@@ -111,4 +111,4 @@ def _sheet(look: Look, folder: Path) -> None:
         for number, prompt in enumerate(look.prompts, 1)
     }
     image = compose(rows, [f"noise {seed}" for seed in look.seeds], look.title)
-    Grid(SHEET, look.title, "Rows are prompts, columns noise seeds.", image).write(folder)
+    Grid.of(SHEET, look.title, "Rows are prompts, columns noise seeds.", image).write(folder)

@@ -21,38 +21,46 @@ from cat_bench.results.records.run_folder import Run
 
 TILE = 128  # aimed-at side of a tile in pixels
 GAP = 6
+PAGE = 2400  # pixels: twice as wide as a page's column
 PAPER, TEXT, WEAK, EMPTY, FRAME = "#ffffff", "#1b1f24", "#6e7781", "#f0f2f4", "#d55e00"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """One finished grid. `description` is its text alternative."""
+    """One finished grid, width by height pixels. `description` is its text alternative.
+
+    png: the grid as it is. shown: what a page shows of it, as a data URI.
+    """
 
     name: str
     title: str
     description: str
-    image: Image.Image
+    width: int
+    height: int
+    png: bytes
+    shown: str
 
-    def png(self) -> bytes:
-        """The grid as PNG bytes."""
+    @classmethod
+    def of(cls, name: str, title: str, description: str, image: Image.Image) -> "Grid":
+        """Encodes a grid, once. On a page: the exact PNG if that is small; a JPEG, no wider than it can be seen there,
+        for photographs or many tiles.
+        """
         buffer = io.BytesIO()
-        self.image.save(buffer, format="PNG", compress_level=6)
-        return buffer.getvalue()
+        image.save(buffer, format="PNG", compress_level=6)
+        png, size, page, kind = buffer.getvalue(), image.size, buffer, "png"
+        if len(png) > 1_500_000:
+            page, kind = io.BytesIO(), "jpeg"
+            if image.width > PAGE:
+                image = image.resize((PAGE, round(PAGE * image.height / image.width)), Image.Resampling.BOX)
+            image.save(page, format="JPEG", quality=88)
+        uri = f"data:image/{kind};base64,{base64.b64encode(page.getvalue()).decode('ascii')}"
+        return cls(name, title, description, *size, png, uri)
 
     def write(self, folder: Path) -> Path:
         """Writes `<name>.png` into the folder."""
         path = folder / f"{self.name}.png"
-        write_atomically(path, self.png())
+        write_atomically(path, self.png)
         return path
-
-    def data_uri(self) -> str:
-        """The grid as a data URI for a page: the exact PNG if that is small, a JPEG for photographs of many tiles."""
-        content, kind = self.png(), "png"
-        if len(content) > 1_500_000:
-            buffer = io.BytesIO()
-            self.image.save(buffer, format="JPEG", quality=88)
-            content, kind = buffer.getvalue(), "jpeg"
-        return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 class Stored(Protocol):
@@ -88,7 +96,7 @@ def method_grid(run: Run, cell: Cell, prompt: int = 0, image: int = 0) -> Grid:
         rows[f"then\n{cell.status}"] = [Tile(None, cell.status) for _ in concepts]
     title = f"{cell.method}: after each stage (rows) each concept (columns)"
     text = f"{cell.name}; prompt {prompt}, image {image}, the same noise in all rows. Framed: the concept just learned."
-    return Grid(f"grid-{cell.method}", title, text, compose(rows, concepts, cell.method))
+    return Grid.of(f"grid-{cell.method}", title, text, compose(rows, concepts, cell.method))
 
 
 def comparison_grid(run: Run, order: int, seed: int, prompt: int = 0, image: int = 0) -> Grid:
@@ -102,7 +110,7 @@ def comparison_grid(run: Run, order: int, seed: int, prompt: int = 0, image: int
             rows[cell.method] = [Tile(last.image(c, prompt, image) if last else None, missing) for c in concepts]
     title = "All methods after the last stage, beside the references"
     text = f"Order {order}, seed {seed}; prompt {prompt}, image {image}, the same noise in all rows but the first."
-    return Grid("grid-comparison", title, text, compose(rows, concepts, "after the last stage"))
+    return Grid.of("grid-comparison", title, text, compose(rows, concepts, "after the last stage"))
 
 
 def _references_and_base(run: Run, concepts: Sequence[str], prompt: int, image: int) -> dict[str, list[Tile]]:

@@ -117,7 +117,7 @@ class Plot:
         with styled():
             if (engine := figure.get_layout_engine()) is not None:  # once, not again for every format
                 engine.execute(figure)
-                figure.set_layout_engine("none")
+                figure.set_layout_engine(None)
             figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": "cat-bench"})
             figure.savefig(png, format="png", dpi=200, metadata={"Software": "cat-bench"})
         return cls(name, title, description, svg.getvalue(), png.getvalue())
