@@ -24,7 +24,7 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
     def compute(subject: Subject) -> Outcome:
         if subject.role == "noise":
             return NAN, NO_CONCEPTS
-        R = subject.matrix(name).to_numpy()
+        R = subject.values(name)
         if subject.role == "method":
             if len(R) < 2:
                 return NAN, "no stage was finished"
@@ -73,7 +73,7 @@ def _retention(name: str, group: str) -> Figure:
     def compute(subject: Subject) -> Outcome:
         if subject.role != "method":
             return NAN, "nothing is learned"
-        R = subject.matrix(name).to_numpy()
+        R = subject.values(name)
         if len(R) < 3:
             return NAN, "needs two concepts or more" if len(R) == 2 else "no stage was finished"
         if why := subject.unsampled(name, matrices.bwt):  # which reads the same of R
@@ -92,7 +92,7 @@ def _retention(name: str, group: str) -> Figure:
 
 def _fwt(name: str, group: str) -> Figure:
     def compute(subject: Subject) -> Outcome:
-        R = subject.matrix(name).to_numpy()
+        R = subject.values(name)
         if subject.role != "method":
             return NAN, "nothing is learned"
         value = matrices.fwt(R[1:], R[0]) if len(R) > 2 else NAN

@@ -26,18 +26,25 @@ def stage_matrix(mean: pd.Series, metric: str, concepts: Sequence[str]) -> pd.Da
 
     mean: `means` of ONE cell's rows together with the base model's (their stage is 0). What was never scored is NaN.
     """
+    R = stage_array(mean, metric, concepts)
+    table = pd.DataFrame(R, index=list(range(len(R))), columns=list(concepts))
+    return table.rename_axis(index="stage", columns="concept")
+
+
+def stage_array(mean: pd.Series, metric: str, concepts: Sequence[str]) -> Array:
+    """The numbers of `stage_matrix` alone, (T + 1, T)."""
     R = np.full((len(concepts) + 1, len(concepts)), np.nan)
     index = mean.index
     assert isinstance(index, pd.MultiIndex)
     metrics, stages, names = index.levels
     if metric in metrics:  # by the index' codes: pandas' own ways take milliseconds, for every cell, metric and figure
-        rows = np.asarray(index.codes[0]) == metrics.get_loc(metric)
+        rows = np.flatnonzero(np.asarray(index.codes[0]) == metrics.get_loc(metric))
         t, of = (np.asarray(codes)[rows] for codes in index.codes[1:])
-        t, k = stages.to_numpy()[t], pd.Index(concepts).get_indexer(names)[of]
+        places = {concept: k for k, concept in enumerate(concepts)}
+        t, k = stages.to_numpy()[t], np.array([places.get(name, -1) for name in names], dtype=np.int64)[of]
         inside = (t < len(R)) & (k >= 0)
         R[t[inside].astype(np.int64), k[inside]] = mean.to_numpy()[rows][inside]
-    table = pd.DataFrame(R, index=list(range(len(R))), columns=list(concepts))
-    return table.rename_axis(index="stage", columns="concept")
+    return R
 
 
 def left(R: npt.ArrayLike) -> Array:

@@ -67,12 +67,16 @@ class Subject:
         """R[t, k] with stage 0. Of what does not learn only stage 0 is filled."""
         return matrices.stage_matrix(self.mean, name, self.concepts)
 
+    def values(self, name: str) -> matrices.Array:
+        """The numbers of `matrix` alone, (T + 1, T)."""
+        return matrices.stage_array(self.mean, name, self.concepts)
+
     def unsampled(self, name: str, of_square: Callable[[matrices.Array], float]) -> str | None:
         """Why a figure of R[1..T] is missing, if it reads stages and concepts that were not to be drawn; else None."""
         if self.stages == "all":
             return None
         there = pd.Series(0.0, index=self.mean.index)
-        R = matrices.stage_matrix(there, name, self.concepts).to_numpy()  # NaN where there is no row at all
+        R = matrices.stage_array(there, name, self.concepts)  # NaN where there is no row at all
         return f"not sampled: --stages {self.stages}" if math.isnan(of_square(R[1:])) else None
 
     def final(self, name: str, stratum: str) -> float:

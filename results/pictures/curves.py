@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cat_bench.results.measures.matrices import stage_matrix
+from cat_bench.results.measures.matrices import stage_array
 from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.records.run_folder import Run
 
@@ -31,7 +31,7 @@ class Curves:
             cells = [Subject.of(run, cell) for cell in run.of(method) if cell.stages]
             if not cells:
                 continue
-            values[method] = np.stack([stage_matrix(s.mean, name, run.concepts).to_numpy() for s in cells])
+            values[method] = np.stack([stage_array(s.mean, name, run.concepts) for s in cells])
             order = [[s.concepts.index(c) + 1.0 if c in s.concepts else np.nan for c in run.concepts] for s in cells]
             turns[method] = np.array(order)
         return cls(name, values, turns, _means(run, run.floor(), name), _means(run, run.ceiling(), name))
@@ -40,6 +40,11 @@ class Curves:
     def turn(self) -> Array:
         """The stage at which each concept is learned, where all cells agree; 0 for one that no cell reached."""
         return np.asarray(np.nanmax(np.concatenate(list(self.turns.values())), axis=0, initial=0))
+
+    @property
+    def learned(self) -> npt.NDArray[np.int64]:
+        """The concepts' numbers in the order in which they are learned, where all cells agree; never learned last."""
+        return np.argsort(np.where(self.turn > 0, self.turn, np.inf), kind="stable")
 
     @property
     def one_order(self) -> bool:

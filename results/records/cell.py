@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
+import pyarrow as pa
 
 from cat_bench.results.errors import ResultError
 from cat_bench.results.records.images import FILE, StageImages, StoredImage
@@ -84,18 +85,19 @@ def read_cell(folder: Path, sequence: str | None, method: str, order: int, seed:
     # a stage may be shared by hard link with another run: whose it is says the folder it lies in
     own: dict[str, Any] = {"method": method, "label": method, "order": order, "seed": seed}
     own |= {"sequence": sequence} if sequence else {}
-    stages, totals = [], []
+    stages, tables = [], []
     for path in sorted(p for p in folder.iterdir() if p.is_dir()):
         match, info = _STAGE.match(path.name), json_in(path / "stage.json")
         if match is None or info is None:
             continue
-        found = read_or_why(_totals, path / SCORES)
+        found = read_or_why(_needed, path / SCORES)
         if isinstance(found, str):
             status, reason = "unreadable", found
             continue
         stages.append(Stage(int(match[1]), str(info.get("concept", match[2])), path, info, own))
-        totals.append(found)
-    return Cell(method, order, seed, status, reason, folder, tuple(stages), Totals.joined(totals))
+        tables.append(found)
+    totals = Totals.of(pa.concat_tables(tables)) if tables else Totals()  # at once: stage by stage takes longer
+    return Cell(method, order, seed, status, reason, folder, tuple(stages), totals)
 
 
 def _ending(folder: Path) -> tuple[str, str | None]:
@@ -127,8 +129,8 @@ def read_or_why(read: Callable[[Path], T], path: Path) -> T | str:
         return str(error)
 
 
-def _totals(path: Path) -> Totals:
-    return Totals.of(read_columns(path, NEEDED))
+def _needed(path: Path) -> pa.Table:
+    return read_columns(path, NEEDED)
 
 
 def json_in(path: Path) -> dict[str, Any] | None:

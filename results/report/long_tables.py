@@ -67,15 +67,33 @@ def _write(writer: pq.ParquetWriter, waiting: list[pa.Table]) -> pa.Table:
 
 def _lines(table: pa.Table) -> memoryview:
     """The rows as CSV, written as pandas writes them: shortest exact numbers, null an empty field."""
-    fields = [_text(column.chunk(0)) for column in table.columns] if table.num_rows else []
-    if not fields:
+    if not table.num_rows:
         return memoryview(b"")
+    fields: list[pa.Array | pa.Scalar] = []
+    for column in (column.chunk(0) for column in table.columns):
+        text = _text(column[:1] if (same := _same(column)) else column)
+        if not same:
+            fields.append(text)
+        elif fields and isinstance(fields[-1], pa.Scalar):  # written once, with its neighbours
+            fields[-1] = pa.scalar(f"{fields[-1]},{text[0].as_py() or ''}")
+        else:
+            fields.append(pa.scalar(text[0].as_py() or ""))
     joined = pc.binary_join_element_wise(*fields, ",", null_handling="replace", null_replacement="")
-    ended = pc.binary_join_element_wise(joined, "\n", "")
+    ended = pc.binary_join_element_wise(joined, pa.repeat("\n", table.num_rows), "")
     return memoryview(ended.buffers()[2])[: pc.sum(pc.binary_length(ended)).as_py()]
 
 
+def _same(column: pa.Array) -> bool:
+    """Whether a column surely has one value all over: of a stage, most have."""
+    if column.null_count:
+        return bool(column.null_count == len(column))
+    if pa.types.is_dictionary(column.type):
+        return len(column.dictionary) == 1
+    return pa.types.is_integer(column.type) and len(set(pc.min_max(column).as_py().values())) == 1
+
+
 def _text(column: pa.Array) -> pa.Array:
+    """Each value as it stands in a CSV."""
     if pa.types.is_dictionary(column.type):
         quoted = pa.array([_quoted(word) for word in column.dictionary.to_pylist()], pa.string())
         return pa.DictionaryArray.from_arrays(column.indices, quoted).cast(pa.string())

@@ -108,15 +108,19 @@ def change_tables(run: Run) -> tuple[Table, ...]:
     """Norms of the change of the weights after and by each stage, mean over cells; none if they were not recorded."""
     after = "A method that learns less and less shows as a curve that flattens."
     alone = "What each stage changed, whatever of it an earlier stage had changed already."
+    records = stage_records(run)
     found = (
-        _change_table(run, "change", "delta_norm", "Size of the change ‖ΔW‖ after each stage", after),
-        _change_table(run, "change-by-stage", "change_norm", "Size of the change by each stage alone", alone),
+        _change_table(run, records, "delta_norm", ("change", "Size of the change ‖ΔW‖ after each stage", after)),
+        _change_table(
+            run, records, "change_norm", ("change-by-stage", "Size of the change by each stage alone", alone)
+        ),
     )
     return tuple(table for table in found if table is not None)
 
 
-def _change_table(run: Run, name: str, fact: str, title: str, note: str) -> Table | None:
-    records = stage_records(run)
+def _change_table(run: Run, records: pd.DataFrame, fact: str, said: tuple[str, str, str]) -> Table | None:
+    """said: the table's id, title and note."""
+    name, title, note = said
     if records.empty or records[fact].isna().all():
         return None
     mean = records.groupby(["method", "stage"])[fact].mean().unstack("stage")

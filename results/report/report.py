@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cat_bench.results.measures.available import drawn_metrics, metrics_of
-from cat_bench.results.measures.subjects import Subject
+from cat_bench.results.measures.matrices import stage_array
 from cat_bench.results.pictures import grids, plots, tradeoffs
 from cat_bench.results.pictures.confusions import confusions
 from cat_bench.results.pictures.forests import forest
@@ -111,15 +112,15 @@ def all_grids(run: Run) -> tuple[Grid, ...]:
 
 def matrix_frame(run: Run, name: str) -> pd.DataFrame:
     """R[t, k] of every cell: method, order, seed, stage, then one column a concept in the order of the sequence."""
-    parts = []
+    keys, parts = [], []
     for cell in run.cells:
         if cell.stages:
-            table = Subject.of(run, cell).matrix(name).reindex(columns=list(run.concepts)).reset_index()
-            table = table.rename_axis(columns=None)
-            for position, key in enumerate(("method", "order", "seed")):
-                table.insert(position, key, getattr(cell, key))
-            parts.append(table)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["method", "order", "seed", "stage"])
+            R = stage_array(run.summed(cell).mean, name, run.concepts)[: len(cell.stages) + 1]
+            learned = {stage.concept for stage in cell.stages}
+            parts.append(np.where([concept in learned for concept in run.concepts], R, np.nan))
+            keys += [(cell.method, cell.order, cell.seed, stage) for stage in range(len(R))]
+    table = pd.DataFrame(keys, columns=["method", "order", "seed", "stage"])
+    return table.join(pd.DataFrame(np.concatenate(parts), columns=list(run.concepts))) if parts else table
 
 
 def page(

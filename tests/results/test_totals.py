@@ -65,10 +65,32 @@ def test_numbers_and_words_are_written_as_pandas_writes_them() -> None:
     numbers = draws.normal(size=2000) * 10.0 ** draws.integers(-30, 30, 2000)
     values = [*numbers, 0.0, -0.0, 1.0, 0.5, 1e-4, 9e-5, 1e15, 1e16, 1e17, 12345678.0, math.nan]
     words = ["plain", "with, comma", 'a "word"', "two\nlines", None]
-    frame = pd.DataFrame({"value": values, "word": [words[n % 5] for n in range(len(values))], "n": range(len(values))})
-    expected = io.StringIO()
-    frame.to_csv(expected, index=False, header=False, lineterminator="\n")
-    texts = pa.array([words[n % 5] for n in range(len(values))]).dictionary_encode()
-    columns = [pa.array(values, from_pandas=True), texts, pa.array(range(len(values)))]
-    named = pa.table(columns, names=["value", "word", "n"])
-    assert bytes(long_tables._lines(named)).decode() == expected.getvalue()
+    size = len(values)
+    frame = pd.DataFrame({"value": values, "word": [words[n % 5] for n in range(size)], "n": range(size)})
+    texts = pa.array([words[n % 5] for n in range(size)]).dictionary_encode()
+    columns = [pa.array(values, from_pandas=True), texts, pa.array(range(size))]
+    assert _lines(columns) == _csv(frame)
+
+
+def test_columns_of_one_value_are_written_as_any_other() -> None:
+    same: list[tuple[str | int | float | None, pa.DataType]] = [
+        *(("a, b", pa.string()), (7, pa.int32()), (None, pa.int64()), (0.5, pa.float64())),
+        *((None, pa.float64()), ("", pa.string()), (None, pa.string())),
+    ]
+    for size in (3, 1):
+        frame = pd.DataFrame({str(k): pd.Series([value] * size, dtype=object) for k, (value, _) in enumerate(same)})
+        columns = [pa.array([value] * size, kind) for value, kind in same]
+        columns = [c.dictionary_encode() if c.type == pa.string() else c for c in columns]
+        assert _lines(columns) == _csv(frame)
+        del columns[3]  # now there is no column but such
+        assert _lines(columns) == _csv(frame.drop(columns="3"))
+
+
+def _lines(columns: list[pa.Array]) -> str:
+    return bytes(long_tables._lines(pa.table(columns, names=list(map(str, range(len(columns))))))).decode()
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    text = io.StringIO()
+    frame.to_csv(text, index=False, header=False, lineterminator="\n")
+    return text.getvalue()
