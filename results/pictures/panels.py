@@ -14,6 +14,7 @@ from cat_bench.results.pictures.style import FAINT, Look
 FLOOR: dict[str, Any] = {"color": FAINT, "linestyle": (0, (1, 2)), "linewidth": 1.4}
 CEILING: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2)), "linewidth": 1.1}
 NOISE: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2, 1, 2)), "linewidth": 1.2}
+MANY = 10  # concepts: of more, not every stage and name is written at an axis
 REAL_IMAGES = "ceiling: real images"
 
 
@@ -25,10 +26,21 @@ def lines(axes: Axes, x: Array, values: dict[str, Array], styles: dict[str, Look
     for i, (method, cells) in enumerate(values.items()):
         look, aside = styles[method], 0.07 * (i - (len(values) - 1) / 2)
         mean, std = mean_std(cells)
-        axes.plot(x + aside, mean, color=look.color, marker=look.marker, markeredgecolor="white", markeredgewidth=0.6)
+        marks: dict[str, Any] = {"marker": look.marker, "markeredgecolor": "white", "markeredgewidth": 0.6}
+        if len(x) > 3 * MANY:  # they would cover one another; the last stays, it may be all there is
+            marks["markevery"] = np.flatnonzero(np.isfinite(mean))[:: -(len(x) // MANY)].tolist()
+        axes.plot(x + aside, mean, color=look.color, **marks)
         if (std > 0).any():
             bottom, top = np.maximum(mean - std, low), np.minimum(mean + std, high)
             axes.fill_between(x + aside, bottom, top, color=look.color, alpha=0.13, linewidth=0)
+
+
+def ticks(last: int, first: int = 1) -> list[int]:
+    """The stages that are written at an axis: all, or of many at most seven."""
+    if last <= MANY:
+        return list(range(first, last + 1))
+    step = 5 * 2 ** max(0, math.ceil(math.log2(last / 30)))
+    return [first, *range(step, last + 1, step)]
 
 
 def bounds(axes: Axes, floor: float, ceiling: float, noise: float = math.nan) -> None:

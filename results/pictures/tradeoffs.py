@@ -11,7 +11,7 @@ from cat_bench.results.measures.available import drawn_metrics, strata_of
 from cat_bench.results.measures.figure import KEPT
 from cat_bench.results.measures.metrics import metric
 from cat_bench.results.measures.subjects import Subject
-from cat_bench.results.pictures.panels import CEILING, FLOOR, bound_in_sight, bounds, legend, lines
+from cat_bench.results.pictures.panels import CEILING, FLOOR, bound_in_sight, bounds, legend, lines, ticks
 from cat_bench.results.pictures.style import FAINT, Plot, looks, styled
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.scoring.scores import ALL
@@ -60,7 +60,7 @@ def preservation_curves(run: Run) -> Plot | None:
             lines(axes, np.array(stages, dtype=np.float64), values, styles, 0.0, 1.0)
             bounds(axes, _kps(run.floor(), stratum), _kps(run.ceiling(), stratum), _kps(run.other_noise(), stratum))
             axes.set_title("all strata" if stratum == ALL else stratum)
-            axes.set_xticks(stages)
+            axes.set_xticks(ticks(len(stages)))
             axes.set_xlabel("after stage")
             axes.set_ylabel("KPS ↑" if stratum == names[0] else "")
         legend(figure, styles, "ceiling: nothing changed", noise=True)

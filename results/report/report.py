@@ -12,6 +12,7 @@ from cat_bench.results.measures.available import drawn_metrics, metrics_of
 from cat_bench.results.measures.matrices import stage_array
 from cat_bench.results.pictures import grids, plots, tradeoffs
 from cat_bench.results.pictures.confusions import confusions
+from cat_bench.results.pictures.curves import Curves
 from cat_bench.results.pictures.forests import forest
 from cat_bench.results.pictures.grids import Grid
 from cat_bench.results.pictures.style import Plot
@@ -82,10 +83,11 @@ def all_plots(run: Run, summary: Summary, compared: Sequence[Comparison] = ()) -
     """Every plot for which the run has scores."""
     if not any(cell.stages for cell in run.cells):
         return ()
+    drawn = [Curves.of(run, name) for name in drawn_metrics(run)]
     found = [
         forest(run, compared),
-        *(plots.forgetting_curves(run, name) for name in drawn_metrics(run)),
-        *(plots.heat_maps(run, name) for name in drawn_metrics(run)),
+        *(plots.forgetting_curves(run, curves) for curves in drawn),
+        *(plots.heat_maps(run, curves) for curves in drawn),
         confusions(run),
         tradeoffs.plasticity_forgetting(run, summary),
         tradeoffs.preservation_fidelity(run, summary),
