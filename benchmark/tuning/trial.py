@@ -134,13 +134,12 @@ def _outcome(run: Run, cell: Subject, replicate: int) -> tuple[Outcome, str | No
         missing.extend([f"no {name}: {why}"] if why else [])
         return found
 
-    floor, ceiling = Subject.floor(run), Subject.ceiling(run)
-
-    def share(name: str, top: float) -> float:
-        low = value(floor, name)
+    def share(name: str, low: float, top: float) -> float:
         return (value(cell, name) - low) / (top - low)
 
-    fidelity = share("clip_i_average", value(ceiling, "clip_i_average"))
-    preservation, why = share(KEPT, 1.0), missing[0] if missing else None
+    likeness = "clip_i_average"
+    untouched = float(cell.matrix("clip_i").loc[0].mean())  # prompted as the cell is
+    fidelity = share(likeness, untouched, value(Subject.ceiling(run), likeness))
+    preservation = share(KEPT, value(Subject.floor(run), KEPT), 1.0)
     beside = {name: declared[name].compute(cell)[0] if name in declared else math.nan for name in BESIDE}
-    return Outcome(replicate, fidelity, preservation, beside), why
+    return Outcome(replicate, fidelity, preservation, beside), missing[0] if missing else None
