@@ -96,8 +96,7 @@ def read_cell(folder: Path, sequence: str | None, method: str, order: int, seed:
             continue
         stages.append(Stage(int(match[1]), str(info.get("concept", match[2])), path, info, own))
         tables.append(found)
-    totals = Totals.of(pa.concat_tables(tables)) if tables else Totals()  # at once: stage by stage takes longer
-    return Cell(method, order, seed, status, reason, folder, tuple(stages), totals)
+    return Cell(method, order, seed, status, reason, folder, tuple(stages), _summed(tables))
 
 
 def _ending(folder: Path) -> tuple[str, str | None]:
@@ -127,6 +126,11 @@ def read_or_why(read: Callable[[Path], T], path: Path) -> T | str:
         return read(path)
     except ResultError as error:
         return str(error)
+
+
+def _summed(tables: list[pa.Table]) -> Totals:
+    """All at once: stage by stage takes longer."""
+    return Totals.of(pa.concat_tables(tables, promote_options="permissive")) if tables else Totals()
 
 
 def _needed(path: Path) -> pa.Table:
