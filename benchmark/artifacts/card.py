@@ -126,7 +126,7 @@ def _scores(learned: Learned) -> str:
     """Means over the stage's images, with the same of the untouched model (floor) and of real pictures (ceiling)."""
     from cat_bench.results.errors import ResultError
     from cat_bench.results.measures.metrics import METRICS
-    from cat_bench.results.records.long_table import BASE, REAL, read_scores
+    from cat_bench.results.records.long_table import BASE, BASE_TOKEN, REAL, read_scores
     from cat_bench.results.scoring.scores import ALL
 
     base = learned.run.folder / BASE
@@ -134,7 +134,9 @@ def _scores(learned: Learned) -> str:
         here, bounds = read_scores(learned.folder / SCORES), read_scores(base / SCORES)
     except ResultError as error:
         return f"Not at hand: {error}."
-    tables = [here, *(bounds[bounds["method"] == name] for name in (BASE, REAL))]
+    own = BASE_TOKEN if learned.method.form == "token" else BASE
+    floor = own if own in set(bounds["method"]) else BASE
+    tables = [here, *(bounds[bounds["method"] == name] for name in (floor, REAL))]
     means: list[dict[Any, float]] = [table.groupby(["metric", "concept"])["value"].mean().to_dict() for table in tables]
 
     def shown(metric: str, concept: str) -> str:

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from cat_bench.tasks.concept import Concept
     from cat_bench.tasks.sequence import Sequence as TaskSequence
 
+CONCEPT, TOKEN = "concept", "token"  # kinds of images that show a concept
 NOISE_ROOT = 0  # of the `eval` stream: one for all runs, so that every method, stage and training seed is comparable
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image to sample. group: its kind, `concept`, `preservation`, `diversity` or `other_noise`, then `/` and the
-    concept, the stratum or the class noun; prompt, image: its numbers in there.
+    """One image to sample. group: its kind, `concept`, `token`, `preservation`, `diversity` or `other_noise`, then `/`
+    and the concept, the stratum or the class noun; prompt, image: its numbers in there.
+
+    A stage's images of a concept are `concept/ID`, however its method's prompts name that. The untouched backbone draws
+    these with the class noun, and those without it, if any method needs them, are `token/ID`.
     """
 
     group: str
@@ -47,7 +51,7 @@ class Item:
     @property
     def of_concept(self) -> bool:
         """Whether it shows a concept, and so is compared with references."""
-        return self.kind == "concept"
+        return self.kind in (CONCEPT, TOKEN)
 
     @property
     def path(self) -> str:
@@ -121,10 +125,16 @@ class Drawings:
             self._stages[name] = Drawn.joined((*parts, self._kept) if kept else parts)
         return self._stages[name]
 
-    def of_base(self) -> Drawn:
-        """What the untouched backbone draws: all that any stage does, and once more from other noise."""
+    def of_base(self, *, token: bool = False) -> Drawn:
+        """What the untouched backbone draws: all that any stage does, and what is to be kept again from other noise.
+
+        token: whether any method's prompts do without the class noun. What they ask for then comes last.
+        """
+        concepts = self.sequence.concepts
         again = Drawn.of(_preservation(self.spec, self.sequence, "other_noise", "other noise"))
-        return Drawn.joined((self.of_stage(self.sequence.concepts, "trigger"), again))
+        bare = (item for concept in concepts for item in _concept(self.spec, concept, "token", TOKEN))
+        parts = (self.of_stage(concepts, "trigger"), again)
+        return Drawn.joined((*parts, Drawn.of(bare)) if token else parts)
 
     def _of_concept(self, concept: Concept, form: str) -> Drawn:
         if (concept.id, form) not in self._concepts:
@@ -137,12 +147,12 @@ def class_prompts(sequence: TaskSequence) -> dict[str, str]:
     return {concept.noun: concept.fill("a {}", "noun") for concept in sequence.concepts}
 
 
-def _concept(spec: RunSpec, concept: Concept, form: str) -> Iterator[Item]:
+def _concept(spec: RunSpec, concept: Concept, form: str, kind: str = CONCEPT) -> Iterator[Item]:
     for prompt, template in enumerate(concept.prompts):
         for image in range(spec.images_per_prompt):
             # The template, not the filled prompt: methods that name a concept differently get the same noise.
             seed = stream(NOISE_ROOT, "eval", concept.id, template, image)
-            yield Item(f"concept/{concept.id}", prompt, image, concept.fill(template, form), seed)
+            yield Item(f"{kind}/{concept.id}", prompt, image, concept.fill(template, form), seed)
 
 
 def _diversity(spec: RunSpec, sequence: TaskSequence) -> Iterator[Item]:

@@ -123,17 +123,29 @@ class _Layout:
         """By label the digest of its method's code."""
         return {label: code_digest(method) for label, (method, _) in self.configured.items()}
 
+    @cached_property
+    def forms(self) -> Mapping[str, str]:
+        """By label how prompts name a concept (`Concept.fill`)."""
+        return {label: method(config).form for label, (method, config) in self.configured.items()}
+
+    @cached_property
+    def kept(self) -> str:
+        """Key of the untouched backbone's embeddings that stages compare with: whatever else it draws for a floor."""
+        images = self._images_key(keys.base_key(self.identity.backbone.fingerprint), self.drawings.of_base())
+        return keys.embeddings_key(images, self.identity.judge_fingerprints)
+
     def base(self, place: Path) -> StagePlan:
         """Stage 0, the untouched backbone."""
-        drawn = self.drawings.of_base()
+        learning, token = keys.base_key(self.identity.backbone.fingerprint), "token" in self.forms.values()
+        drawn, other = self.drawings.of_base(token=token), self.drawings.of_base(token=not token)
         labels = {"method": BASE, "sequence": self.sequence.id}
-        wanted = self._keys(keys.base_key(self.identity.backbone.fingerprint), drawn, labels, base="")
-        return StagePlan(place, 0, wanted, drawn.items)
+        others = {self._images_key(learning, other): len(other.items)}
+        return StagePlan(place, 0, self._keys(learning, drawn, labels, base=""), drawn.items, others=others)
 
     def cell(self, cell: Cell, place: Path, base: StagePlan) -> CellPlan:
         """A cell's stages, each learned on top of the one before."""
         method, config = self.configured[cell.method]
-        form = method(config).form
+        form = self.forms[cell.method]
         key, previous = base.keys.key, None
         stages: list[StagePlan] = []
         concepts = self.sequence.ordered(cell.order, stream(ORDER_ROOT, "order", self.sequence.id))
@@ -152,7 +164,7 @@ class _Layout:
             drawn, kept = self._drawn(self.spec.stages, learned, form, last)
             others = self._others(key, learned, form, last)
             labels = {"method": cell.method, "sequence": self.sequence.id, "order": cell.order, "seed": cell.seed}
-            wanted = self._keys(key, drawn, {**labels, "stage": number}, base.keys.embeddings_key)
+            wanted = self._keys(key, drawn, {**labels, "stage": number}, self.kept)
             here = place / f"{number:02d}-{concept.id}"
             stages.append(
                 StagePlan(here, number, wanted, drawn.items, cell, concept, learned[:-1], previous, kept, others)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cat_bench.benchmark.planning.engine import Engine, Reader
 from cat_bench.benchmark.planning.identity import CLIP, DINO
-from cat_bench.benchmark.planning.items import Item, portions
+from cat_bench.benchmark.planning.items import CONCEPT, TOKEN, Item, portions
 from cat_bench.benchmark.planning.keys import EMBEDDINGS, SCORES
 from cat_bench.benchmark.planning.plan import CellPlan, Plan, StagePlan
 from cat_bench.benchmark.store.files import Arrays, png, read_arrays, write_arrays, write_bytes
@@ -21,7 +21,7 @@ from cat_bench.benchmark.store.images import Made, loose
 from cat_bench.benchmark.text_to_image.classes import class_pictures, nouns_of, strangers, untriggered, world
 from cat_bench.benchmark.text_to_image.readings import of_prompts, of_references, readings
 from cat_bench.benchmark.text_to_image.references import named, prefix, read_references
-from cat_bench.results.records.long_table import write_scores
+from cat_bench.results.records.long_table import BASE_TOKEN, write_scores
 from cat_bench.results.scoring.scores import (
     Known,
     Noise,
@@ -32,6 +32,9 @@ from cat_bench.results.scoring.scores import (
     score_stage,
 )
 from cat_bench.tasks.concept import Concept
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def sample_and_embed(
@@ -84,7 +87,7 @@ class _Embedded:
                 rows.append(self.engine.embed(role, pictures if len(wanted) == len(pictures) else pictures[wanted]))
 
     def arrays(self) -> Arrays:
-        """(n, d) by the items' groups, and `<role>/concept/<id>` by each further model."""
+        """(n, d) by the items' groups, and `<role>/concept/<id>` (or `token`) by each further model."""
         found: Arrays = {}
         for role, rows in self.rows.items():
             if not rows:
@@ -116,7 +119,7 @@ def score(reader: Reader | None, plan: Plan, stage: StagePlan, folder: Path) -> 
         "preservation_images": plan.spec.preservation_images,
         "readings": readings(reader, concepts, drawn, of_prompts(plan.spec.images_per_prompt)),
         "untriggered": untriggered(plan, embeddings, base) if stage.kept else None,
-        "noise": _noise(stage, "preservation"),
+        "noise": _noise(stage),
     }
     run = {"sequence": plan.sequence.id, "backbone": plan.identity.backbone.id, "protocol": plan.protocol}
     if stage.cell is not None:
@@ -126,7 +129,7 @@ def score(reader: Reader | None, plan: Plan, stage: StagePlan, folder: Path) -> 
     else:
         import pandas as pd
 
-        again, noise = named(embeddings, "other_noise", strata), _noise(stage, "other_noise")
+        again, noise = named(embeddings, "other_noise", strata), _noise(stage, preservation="other_noise")
         images = plan.spec.preservation_images
         real: dict[str, Any] = {
             "readings": readings(reader, concepts, compared.arrays, of_references),
@@ -134,11 +137,41 @@ def score(reader: Reader | None, plan: Plan, stage: StagePlan, folder: Path) -> 
         }
         tables = (
             score_base(run, drawn, known, texts, kept, **shared),
+            *_without_noun(reader, plan, stage, compared, shared, run),
             score_other_noise(run, kept, again, noise=noise, preservation_images=images, **extractor),
             score_real(run, known, tuple(strata), **real, **extractor),
         )
         table = pd.concat(tables, ignore_index=True)
     write_scores(table, folder / SCORES)
+
+
+def _without_noun(
+    reader: Reader | None,
+    plan: Plan,
+    stage: StagePlan,
+    compared: _Compared,
+    shared: dict[str, Any],
+    run: dict[str, Any],
+) -> Iterator[pd.DataFrame]:
+    """The floor of methods whose prompts do without the class noun, if the untouched backbone was so prompted.
+
+    What is drawn without a concept's name is the same for both floors.
+    """
+    if not any(item.kind == TOKEN for item in stage.items):
+        return
+    concepts = plan.sequence.concepts
+    ids = [concept.id for concept in concepts]
+    drawn, known = named(compared.stage, TOKEN, ids), compared.known
+    if known.second:
+        seen = named(compared.stage, f"{prefix(DINO)}{TOKEN}", ids)
+        known = replace(known, second=replace(known.second, concepts=seen))
+    texts = named(compared.arrays, "text", ids)
+    kept = named(compared.stage, "preservation", list(plan.sequence.preservation))
+    own = {
+        "readings": readings(reader, concepts, drawn, of_prompts(plan.spec.images_per_prompt)),
+        "noise": _noise(stage, concepts=TOKEN),
+    }
+    yield score_base(run, drawn, known, texts, kept, method=BASE_TOKEN, **{**shared, **own})
 
 
 @dataclass(frozen=True)
@@ -174,9 +207,9 @@ def _drawn(plan: Plan, stage: StagePlan) -> Sequence[Concept]:
     return plan.sequence.concepts if stage.cell is None else stage.drawn
 
 
-def _noise(stage: StagePlan, preservation: str) -> Noise:
-    """Of the stage's images; preservation: the kind of item that stands for it."""
+def _noise(stage: StagePlan, *, concepts: str = CONCEPT, preservation: str = "preservation") -> Noise:
+    """Of the stage's images; concepts, preservation: the kinds of items that stand for them."""
     seeds: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for item in stage.items:
         seeds[item.kind][item.group.partition("/")[2]].append(item.seed)
-    return Noise(seeds["concept"], seeds[preservation], seeds["diversity"])
+    return Noise(seeds[concepts], seeds[preservation], seeds["diversity"])

@@ -47,7 +47,7 @@ def validate(spec: RunSpec, repeats: int, domain: Domain = TextToImage()) -> Gen
     """
     sequence = load_sequence(spec.sequence, Path(spec.data) if spec.data else None)
     sequence.check()
-    once = {"sequence": sequence.id, "methods": (METHOD,), "orders": (0,), "seeds": spec.seeds[:1]}
+    once = {"sequence": sequence.id, "methods": (METHOD,), "orders": (0,), "seeds": spec.seeds[:1], "replicates": None}
     spec = domain.settled(spec).model_copy(update=once)
     with TemporaryDirectory() as folder:
         plan = make_plan(spec, Path(folder), sequence, domain.identity(spec))

@@ -21,9 +21,9 @@ NAN = float("nan")
 class Subject:
     """A cell or one of the reference rows, with what its scores come to.
 
-    totals: of its rows of the long table, for a cell together with the base model's as stage 0. concepts: in the order
-    in which they were learned. infos: stage.json of each stage, or the base model's alone. stages: which the run
-    sampled.
+    totals: of its rows of the long table, for a cell together with those of the base model, prompted as it is, as stage
+    0. concepts: in the order in which they were learned. infos: stage.json of each stage, or the base model's alone.
+    stages: which the run sampled.
     """
 
     role: Role
@@ -39,9 +39,9 @@ class Subject:
         return cls("method", run.summed(cell), concepts, infos, run.stages)
 
     @classmethod
-    def floor(cls, run: Run) -> "Subject":
-        """The untouched backbone."""
-        return cls("floor", run.still(BASE), run.concepts, (run.base_info,) if run.base_info else ())
+    def floor(cls, run: Run, method: str = BASE) -> "Subject":
+        """The untouched backbone; method: BASE_TOKEN for its pictures without the class noun."""
+        return cls("floor", run.still(method), run.concepts, (run.base_info,) if run.base_info else ())
 
     @classmethod
     def other_noise(cls, run: Run) -> "Subject":

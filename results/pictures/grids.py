@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from cat_bench.results.errors import ResultError
 from cat_bench.results.records.cell import Cell
-from cat_bench.results.records.long_table import write_atomically
+from cat_bench.results.records.long_table import BASE, BASE_TOKEN, write_atomically
 from cat_bench.results.records.run_folder import Run
 
 TILE = 128  # aimed-at side of a tile in pixels
@@ -82,7 +82,7 @@ def method_grid(run: Run, cell: Cell, prompt: int = 0, image: int = 0) -> Grid:
     """Rows: references, base model, then each stage of the cell; columns: concepts in the order of learning."""
     learned = [s.concept for s in cell.stages]
     concepts = [*learned, *(c for c in run.concepts if c not in learned)]
-    rows = _references_and_base(run, concepts, prompt, image)
+    rows = _references_and_base(run, concepts, prompt, image, run.floor_of(cell))
     for stage in cell.stages:
         rows[f"stage {stage.number}\n{stage.concept}"] = [
             Tile(
@@ -102,7 +102,7 @@ def method_grid(run: Run, cell: Cell, prompt: int = 0, image: int = 0) -> Grid:
 def comparison_grid(run: Run, order: int, seed: int, prompt: int = 0, image: int = 0) -> Grid:
     """Rows: references, base model, each method after its last stage; columns: concepts of the sequence."""
     concepts = run.concepts
-    rows = _references_and_base(run, concepts, prompt, image)
+    rows = _references_and_base(run, concepts, prompt, image, *dict.fromkeys([BASE, *map(run.floor_of, run.cells)]))
     for cell in run.cells:
         if (cell.order, cell.seed) == (order, seed):
             last = cell.stages[-1] if run.complete(cell) else None
@@ -113,11 +113,18 @@ def comparison_grid(run: Run, order: int, seed: int, prompt: int = 0, image: int
     return Grid.of("grid-comparison", title, text, compose(rows, concepts, "after the last stage"))
 
 
-def _references_and_base(run: Run, concepts: Sequence[str], prompt: int, image: int) -> dict[str, list[Tile]]:
-    """The two rows that every grid begins with."""
+def _references_and_base(
+    run: Run, concepts: Sequence[str], prompt: int, image: int, *floors: str
+) -> dict[str, list[Tile]]:
+    """The rows that every grid begins with: references, and the base model prompted in each of these ways."""
     return {
         "reference": [Tile(run.reference(c), "no image") for c in concepts],
-        "base": [Tile(run.base_image(c, prompt, image), "no image") for c in concepts],
+        **{
+            "base\nwithout noun" if floor == BASE_TOKEN else BASE: [
+                Tile(run.base_image(c, prompt, image, floor), "no image") for c in concepts
+            ]
+            for floor in floors
+        },
     }
 
 

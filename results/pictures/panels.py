@@ -60,7 +60,8 @@ def legend(
     if noise:
         handles.append(Line2D([], [], label="base model, other noise", **NOISE))
     handles.append(Line2D([], [], label=ceiling, **CEILING))
-    tiers = math.ceil(1.4 * len(handles) / figure.get_figwidth())
+    each = max(1.4, *(0.6 + 0.08 * len(m) for m in styles), 0.0)  # inches: variants have long names
+    tiers = math.ceil(each * len(handles) / figure.get_figwidth())
     figure.legend(handles=handles, loc="outside lower center", ncols=math.ceil(len(handles) / tiers), handlelength=2.4)
 
 

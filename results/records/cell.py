@@ -72,6 +72,11 @@ class Cell:
         return pd.concat(tables, ignore_index=True) if tables else frame([])
 
     @property
+    def prompted_by_token(self) -> bool:
+        """Whether its prompts name a concept by its trigger alone, without the class noun."""
+        return any((stage.info.get("config") or {}).get("noun") is False for stage in self.stages[:1])
+
+    @property
     def name(self) -> str:
         """How people call it: `lora, order 0, seed 1`."""
         return f"{self.method}, order {self.order}, seed {self.seed}"

@@ -18,14 +18,16 @@ import pyarrow.parquet as pq
 from cat_bench.results.errors import ResultError
 
 FILE = "images.parquet"
-CONCEPT, REFERENCE = "concept", "reference"  # kinds of images
+CONCEPT, TOKEN, REFERENCE = "concept", "token", "reference"  # kinds of images; token: without the class noun
 ROWS = 16  # of a row group: what is read to look at one image
 
 _IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 SCHEMA = pa.schema(
     [
         pa.field("image", _IMAGE),
-        pa.field("kind", pa.string(), nullable=False),  # concept, preservation, diversity, other_noise or reference
+        pa.field(
+            "kind", pa.string(), nullable=False
+        ),  # concept, token, preservation, diversity, other_noise, reference
         pa.field("concept", pa.string(), nullable=False),  # for other kinds than concepts: the stratum or class noun
         pa.field("prompt", pa.int32()),  # its number; null, as are text and noise, where nothing was asked for
         pa.field("number", pa.int32(), nullable=False),  # of the image among those of its prompt

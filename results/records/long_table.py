@@ -21,6 +21,7 @@ from cat_bench.results.errors import ResultError
 
 SCHEMA_VERSION = 3
 BASE = "base"  # rows of the untouched backbone, stage 0: the floor
+BASE_TOKEN = "base[noun=false]"  # the same for methods whose prompts do without the class noun
 OTHER_NOISE = "other_noise"  # rows of the untouched backbone against itself, from other noise: preservation alone
 REAL = "real"  # rows of the references against each other: the ceiling
 SET = -1  # in `prompt` and `image`: the score belongs to the whole set of images

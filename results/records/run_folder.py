@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from cat_bench.results.errors import ResultError
 from cat_bench.results.records.cell import SCORES, Cell, images_in, json_in, read_cell, read_or_why
-from cat_bench.results.records.images import REFERENCE, StageImages, StoredImage
-from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL, frame, read_scores
+from cat_bench.results.records.images import CONCEPT, REFERENCE, TOKEN, StageImages, StoredImage
+from cat_bench.results.records.long_table import BASE, BASE_TOKEN, OTHER_NOISE, REAL, frame, read_scores
 from cat_bench.results.records.totals import NEEDED, Totals
 
 _CELL = re.compile(r"^order(\d+)-seed(\d+)$")
@@ -88,10 +88,14 @@ class Run:
         return {str(name): Totals.of(pa.Table.from_pandas(table, preserve_index=False)) for name, table in rows}
 
     def summed(self, cell: Cell) -> Totals:
-        """What a cell's rows come to, those of the base model with them as its stage 0."""
+        """What a cell's rows come to, those of the base model, prompted as it is, with them as its stage 0."""
         if cell.folder not in self._summed:
-            self._summed[cell.folder] = Totals.joined([self.still(BASE), cell.totals])
+            self._summed[cell.folder] = Totals.joined([self.still(self.floor_of(cell)), cell.totals])
         return self._summed[cell.folder]
+
+    def floor_of(self, cell: Cell) -> str:
+        """Which rows of the base model a cell is compared with: those of its own form of prompts, if there are any."""
+        return BASE_TOKEN if cell.prompted_by_token and BASE_TOKEN in self._still else BASE
 
     @cached_property
     def _summed(self) -> dict[Path, Totals]:
@@ -140,9 +144,10 @@ class Run:
         """The held-out reference pictures, None if there are none."""
         return images_in(self.folder / "references")
 
-    def base_image(self, concept: str, prompt: int = 0, image: int = 0) -> StoredImage | None:
-        """One picture by the untouched backbone, None if it was not made."""
-        return self.base_images.find(concept, prompt, image) if self.base_images else None
+    def base_image(self, concept: str, prompt: int = 0, image: int = 0, floor: str = BASE) -> StoredImage | None:
+        """One picture by the untouched backbone, None if it was not made. floor: BASE or BASE_TOKEN."""
+        kind = TOKEN if floor == BASE_TOKEN else CONCEPT
+        return self.base_images.find(concept, prompt, image, kind) if self.base_images else None
 
     def reference(self, concept: str, number: int = 0) -> StoredImage | None:
         """One held-out reference picture, None if there is none."""

@@ -101,15 +101,17 @@ def score_base(
     noise: Noise = Noise(),
     readings: Readings | None = None,
     untriggered: Untriggered = Untriggered(),
+    method: str = BASE,
 ) -> pd.DataFrame:
     """The floor: the same scores for the untouched backbone (method "base", stage 0), every concept.
 
     Its preservation scores compare base images of DIFFERENT prompts of a stratum (and, for "all", of any two prompts):
     what a model scores that has nothing left in common with the base but the kind of picture. In its pictures without a
     trigger every concept of the sequence would be a leak. run: `sequence`, `backbone`, `protocol`; other keys are
-    ignored. Further arguments as in `score_stage`.
+    ignored. method: BASE_TOKEN where `concepts` were drawn without the class noun. Further arguments as in
+    `score_stage`.
     """
-    key = _key(run, BASE, extractor)
+    key = _key(run, method, extractor)
     blocks = _concepts(concepts, known, texts, noise, readings)
     blocks += _classes(untriggered, known, known.references.keys(), preservation_images, noise)
     blocks += unrelated_blocks(preservation, preservation_images)

@@ -11,7 +11,7 @@ from cat_bench.results.measures.available import metrics_of, strata_of
 from cat_bench.results.measures.figures import Figure, Outcome, figures
 from cat_bench.results.measures.marks import footnote
 from cat_bench.results.measures.subjects import Role, Subject
-from cat_bench.results.records.long_table import BASE, OTHER_NOISE, REAL
+from cat_bench.results.records.long_table import BASE, BASE_TOKEN, OTHER_NOISE, REAL
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.verdicts.comparison import estimate, paired_differences
 from cat_bench.results.verdicts.layout import Key
@@ -68,6 +68,8 @@ class Row:
         """How tables call it."""
         if self.role == "reference":
             return f"reference: {self.name}"
+        if self.name == BASE_TOKEN:
+            return "floor: base model, prompted without the noun"
         titles = {"floor": "floor: base model", "noise": "base model, other noise", "ceiling": "ceiling: real images"}
         return titles.get(self.role, self.name)
 
@@ -139,6 +141,9 @@ def summarise(run: Run) -> Summary:
     missing = run.base_reason or "not scored"
     floor, ceiling = Subject.floor(run), Subject.ceiling(run)
     rows = [_row(BASE, "floor", {ALONE: floor} if floor.totals.size else {}, 1, declared, missing)]
+    without_noun = Subject.floor(run, BASE_TOKEN)
+    if without_noun.totals.size:
+        rows.append(_row(BASE_TOKEN, "floor", {ALONE: without_noun}, 1, declared, missing))
     noise = Subject.other_noise(run)
     if noise.totals.size:
         rows.append(_row(OTHER_NOISE, "noise", {ALONE: noise}, 1, declared, missing))
