@@ -138,7 +138,7 @@ def _outcome(run: Run, cell: Subject, replicate: int) -> tuple[Outcome, str | No
         return (value(cell, name) - low) / (top - low)
 
     likeness = "clip_i_average"
-    untouched = float(cell.matrix("clip_i").loc[0].mean())  # prompted as the cell is
+    untouched = float(cell.matrix("clip_i").to_numpy()[0].mean())  # prompted as the cell is
     fidelity = share(likeness, untouched, value(Subject.ceiling(run), likeness))
     preservation = share(KEPT, value(Subject.floor(run), KEPT), 1.0)
     beside = {name: declared[name].compute(cell)[0] if name in declared else math.nan for name in BESIDE}

@@ -1,10 +1,12 @@
 """docs/protocol.md against what the code declares."""
 
+import math
 from pathlib import Path
 
 import pytest
 
 from cat_bench.results.measures.kinds import KINDS
+from cat_bench.results.measures.marks import noise_floor
 from cat_bench.results.measures.metrics import METRICS, Metric
 from cat_bench.results.records.long_table import COLUMNS
 
@@ -31,6 +33,16 @@ def test_smallest_meaningful_differences_are_the_declared_ones() -> None:
     for metric in METRICS.values():
         if metric.least is not None:
             assert f"`{metric.id}` {metric.least:g}" in PAGE
+
+
+def test_margins_are_those_of_the_noise_floors_that_ship() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    model = "avatars64.v2-clip"
+    known = {metric: floor for metric in METRICS if (floor := noise_floor(metric, model)) is not None}
+    assert len(known) == 15
+    for metric, floor in known.items():
+        of_five = math.sqrt(2 / (5 if METRICS[metric].of == "concept" else 1)) * floor
+        assert f"| `{metric}` | {floor:.4f} | {of_five:.3f} |" in page
 
 
 def test_formulas_of_the_kinds_are_the_declared_ones() -> None:
