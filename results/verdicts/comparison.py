@@ -111,11 +111,20 @@ def _figure(run: Run, figure: Figure | str) -> Figure:
     return known[figure]
 
 
-def _values(run: Run, method: str, figure: Figure) -> dict[Key, tuple[float, Subject]]:
-    """The figure of each cell that went through the whole sequence and has it."""
-    subjects = {(c.order, c.seed): Subject.of(run, c) for c in run.of(method) if run.complete(c)}
-    found = {key: (figure.compute(subject)[0], subject) for key, subject in subjects.items()}
-    return {key: pair for key, pair in found.items() if np.isfinite(pair[0])}
+def _values(run: Run, method: str, figure: Figure) -> dict[Key, tuple[float, Array]]:
+    """The figure of each cell that went through the whole sequence and has it, and what it is the mean of.
+
+    That is (concepts,) in the order of the sequence, NaN for one that the figure says nothing of.
+    """
+    found = {}
+    for cell in run.of(method):
+        subject = Subject.of(run, cell) if run.complete(cell) else None
+        value = figure.compute(subject)[0] if subject else math.nan
+        if subject and math.isfinite(value):
+            by_concept = figure.by_concept(subject) if figure.by_concept else {}
+            terms = np.array([by_concept.get(concept, math.nan) for concept in run.concepts])
+            found[cell.order, cell.seed] = value, terms
+    return found
 
 
 def _compared(
@@ -123,8 +132,8 @@ def _compared(
     figure: Figure,
     method: str,
     against: str,
-    ours: Mapping[Key, tuple[float, Subject]],
-    theirs: Mapping[Key, tuple[float, Subject]],
+    ours: Mapping[Key, tuple[float, Array]],
+    theirs: Mapping[Key, tuple[float, Array]],
 ) -> Comparison:
     """Effect and intervals of one pair of methods, before anything is adjusted or judged."""
     paired = paired_differences(*({key: value for key, (value, _) in side.items()} for side in (ours, theirs)))
@@ -141,19 +150,12 @@ def _compared(
     made = replace(made, low=low, high=high, error=float(found.variance) ** 0.5, df=float(found.df), p=float(found.p))
     if figure.by_concept is None:
         return made
-    table = np.array([_by_concept(run, figure, ours[key][1], theirs[key][1]) for key in placed.keys])
+    table = np.array([ours[key][1] - theirs[key][1] for key in placed.keys])
     half = float(intervals.new_concepts(table, found).half())
     # never within the interval for these concepts, though it may have more degrees of freedom
     half = max(half, (high - low) / 2) if np.isfinite(half) else float("nan")
     mean = float(found.mean)
     return replace(made, wide_low=mean - half, wide_high=mean + half) if np.isfinite(half) else made
-
-
-def _by_concept(run: Run, figure: Figure, ours: Subject, theirs: Subject) -> Array:
-    """(concepts,) differences in the order of the sequence; NaN for one that the figure says nothing of."""
-    assert figure.by_concept is not None
-    a, b = figure.by_concept(ours), figure.by_concept(theirs)
-    return np.array([a.get(concept, np.nan) - b.get(concept, np.nan) for concept in run.concepts])
 
 
 def _judged(c: Comparison, family: int) -> Comparison:
