@@ -40,7 +40,7 @@ def _of_matrix(name: str, kind_id: str, group: str) -> Figure:
         return or_why(value, subject, name)
 
     def by_concept(subject: Subject) -> dict[str, float]:
-        found = (kind.by_concept or matrices.left)(subject.matrix(name).to_numpy()[1:])
+        found = (kind.by_concept or matrices.left)(subject.values(name)[1:])
         return dict(zip(subject.concepts, found.tolist(), strict=False))  # of some kinds the last has none
 
     named = kind_id in ("a_mmd", "f_mmd")
