@@ -16,7 +16,6 @@ from cat_bench.benchmark.studies.pairs import Asked
 if TYPE_CHECKING:
     from cat_bench.results.records.run_folder import Run
 
-LEVEL = 0.95
 # What is compared, with how more and less of it is called.
 FIGURES = {
     "part_accuracy_average": ("part accuracy", "part accuracy"),
@@ -52,14 +51,14 @@ class Difference:
     @classmethod
     def of(cls, one: Mapping[tuple[int, int], float], other: Mapping[tuple[int, int], float]) -> Difference:
         """one − other, over the replicates that both have."""
-        from scipy.stats import t
+        from cat_bench.results.verdicts.intervals import of_replicates
 
         both = [key for key in one if key in other and math.isfinite(one[key] + other[key])]
-        d = np.array([one[key] - other[key] for key in both])
-        if len(d) < 2:
-            return cls(float(d.mean()) if len(d) else math.nan, math.nan, math.nan, len(d))
-        half = float(t.ppf((1 + LEVEL) / 2, len(d) - 1) * d.std(ddof=1) / math.sqrt(len(d)))
-        return cls(float(d.mean()), float(d.mean()) - half, float(d.mean()) + half, len(d))
+        if not both:
+            return cls(math.nan, math.nan, math.nan, 0)
+        found = of_replicates([one[key] - other[key] for key in both])
+        low, high = (float(end) for end in found.limits())
+        return cls(float(found.mean), low, high, len(both))
 
     @property
     def sign(self) -> int:
