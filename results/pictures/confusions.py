@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from cat_bench.results.measures.confusion import confusion
 from cat_bench.results.pictures.panels import MANY
 from cat_bench.results.pictures.squares import Sheet, named, squares
-from cat_bench.results.pictures.style import Plot, styled
+from cat_bench.results.pictures.style import Plot, headed, styled
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.scoring.recognition import NOBODY
 
@@ -33,7 +33,7 @@ def confusions(run: Run) -> Plot | None:
         across = [*(k for k in shown if T - k >= shown[-1] - shown[-2]), T] if T > MANY else [*shown, T]
         for number, (axes, (method, table)) in enumerate(zip(grid, shares.items(), strict=False)):
             image = _matrix(axes, table.to_numpy(dtype=np.float64))
-            axes.set_title(method)
+            axes.set_title(headed(method))
             lowest = number + sheet.columns >= len(shares)
             labels = [[*run.concepts, NOBODY][k] for k in across] if lowest else []
             axes.set_xticks(across if lowest else [], labels, rotation=35, ha="right", rotation_mode="anchor")

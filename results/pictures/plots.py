@@ -9,7 +9,7 @@ from cat_bench.results.measures.metrics import metric
 from cat_bench.results.pictures.curves import Array, Curves, by_turn, mean_std, since
 from cat_bench.results.pictures.panels import MANY, bounds, legend, lines, ticks
 from cat_bench.results.pictures.squares import Sheet, named, squares
-from cat_bench.results.pictures.style import FAINT, Plot, looks, styled
+from cat_bench.results.pictures.style import FAINT, Plot, headed, looks, styled
 from cat_bench.results.records.run_folder import Run
 
 PANELS = 20  # of concepts in one plot, four tiers: more would be read by nobody
@@ -98,7 +98,7 @@ def heat_maps(run: Run, curves: Curves) -> Plot:
         image = None
         for axes, (method, R) in zip(grid, means.items(), strict=False):
             image = _heat_map(axes, R, limits)
-            axes.set_title(method)
+            axes.set_title(headed(method))
             shown = named(T)
             axes.set_xticks(shown, [labels[k] for k in shown], rotation=35, ha="right", rotation_mode="anchor")
         for axes in grid[len(means) :]:

@@ -58,6 +58,11 @@ def looks(methods: Sequence[str]) -> dict[str, Look]:
     return {name: Look(colors[name], _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(order) if name in methods}
 
 
+def headed(label: str) -> str:
+    """A method's label as the head of a panel: the settings of a variant on a line of their own where it is long."""
+    return label if len(label) <= 16 else label.replace("[", "\n[", 1)
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """Matplotlib settings of all plots, for the time of drawing only."""
