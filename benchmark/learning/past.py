@@ -32,7 +32,10 @@ class Past:
         if not self.factors and name in self.dense and not weights:
             return self.dense[name]
         if weights is not None and len(weights) != len(self.factors):
-            raise AdapterError(f"route() gave {len(weights)} weights for {len(self.factors)} folded adapters")
+            raise AdapterError(
+                f"route() gave {len(weights)} weights for {len(self.factors)} folded adapters: give one for "
+                "each of `concepts`, and fold() each concept's adapter in end()"
+            )
         if (name, weights) not in self._sums:
             total = torch.zeros_like(weight, dtype=torch.float32)
             if name in self.dense:

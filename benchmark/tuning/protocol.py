@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from cat_bench.benchmark.planning.variant import Variant
-from cat_bench.methods.errors import MethodError
+from cat_bench.methods.knob import knob_of
 
 if TYPE_CHECKING:
     from cat_bench.methods.base import Method
@@ -56,7 +56,7 @@ class Protocol:
         if method.knob is None:
             upper = [_between(low, high) for low, high in pairwise(self.rates[1:])]
             return tuple({"lr": rate} for rate in sorted((*self.rates, *upper[: len(inner)])))
-        name, usual, other = _checked(method)
+        name, usual, other = knob_of(method)
         return (*({"lr": rate, name: usual} for rate in self.rates), *({"lr": rate, name: other} for rate in inner))
 
     def edge(self, settings: Settings) -> str | None:
@@ -81,20 +81,3 @@ def words(settings: Settings) -> str:
 def _between(low: float, high: float) -> float:
     """The geometric mean, to two digits."""
     return float(f"{math.sqrt(low * high):.2g}")
-
-
-def _checked(method: type[Method]) -> tuple[str, Any, Any]:
-    knob: Any = method.knob
-    try:
-        name, (usual, other) = knob
-    except (TypeError, ValueError):
-        wanted = "give a setting and two values, the usual one first"
-        raise MethodError(f"method {method.name}: knob {knob!r}: {wanted}") from None
-    if name == "lr" or name not in method.Config.model_fields:
-        there = ", ".join(field for field in method.Config.model_fields if field != "lr")
-        raise MethodError(f"method {method.name}: knob {name!r}: name a setting other than lr; it has: {there}")
-    if usual == other:
-        raise MethodError(f"method {method.name}: knob {name!r}: both values are {usual!r}")
-    for value in (usual, other):
-        method.configure(overrides={name: value})
-    return name, usual, other

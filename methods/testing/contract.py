@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from cat_bench.methods.base import Batch, Method, MethodError
+from cat_bench.methods.knob import knob_of
 from cat_bench.methods.testing.rules import (
     CONCEPTS,
     MethodContractError,
+    check_foresee,
     check_pools,
     check_query,
     require,
@@ -32,6 +34,7 @@ def check_method(cls: type[Method], overrides: Mapping[str, Any] | None = None) 
     try:
         _declaration(cls)
         config = cls.configure(overrides={**QUICK, **(overrides or {})})
+        check_foresee(cls, config)
         _one_step(cls, config)
         _whole_sequence(cls, config)
     except MethodError as error:
@@ -52,6 +55,8 @@ def _declaration(cls: type[Method]) -> None:
     require(bool(rules.get("frozen")) and rules.get("extra") == "forbid", "its Config must stay frozen, extra='forbid'")
     required = [key for key, field in cls.Config.model_fields.items() if field.is_required()]
     require(not required, f"setting {required[:1]} has no default; every setting needs one")
+    if cls.knob is not None:
+        knob_of(cls)
     for preset in cls.presets:
         try:
             cls.configure(preset)
@@ -84,7 +89,9 @@ def _one_step(cls: type[Method], config: Method.Config) -> None:
         loss = method.loss(batch, MappingProxyType(predicted), adapter)
     except KeyError as error:
         raise MethodContractError(f"loss() reads the prediction {error}, which queries() does not ask for") from error
-    require(isinstance(loss, Tensor) and loss.shape == (), f"loss() must return one number, a 0-d tensor: {loss!r:.60}")
+    given = f"one of {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    number = isinstance(loss, Tensor) and loss.shape == ()
+    require(number, f"loss() must return one number, a 0-d tensor with its gradient, not {given}")
     require(bool(torch.isfinite(loss)), f"loss() is {loss.item()} at the very first step")
     require(torch.equal(target, batch.target), "loss() changes batch.target in place")
     require(loss.requires_grad, "loss() has no gradient: is it detached, or under no_grad?")
@@ -142,7 +149,8 @@ def _resumes(cls: type[Method], config: Method.Config, expected: list[dict[str, 
         same = all(torch.equal(delta, expected[stage][name]) for name, delta in adapter.deltas().items())
         require(
             same or stage > 0,
-            "two runs from the same seed differ: draw random numbers from adapter.generator only",
+            "two runs from the same seed differ: draw random numbers from adapter.generator only, and keep nothing in "
+            "the class: what an instance keeps begins in its __init__",
         )
         require(
             same,

@@ -7,9 +7,21 @@ import torch
 from torch import Tensor
 
 from cat_bench.methods.base import Batch, Concept, Everything, Generated, Kept, Method, MethodError, Pool, Query, mse
-from cat_bench.methods.testing.toy_adapter import SHAPE, WIDTH, Route, ToyAdapter, vector
+from cat_bench.methods.testing.toy_adapter import LAYERS, SHAPE, WIDTH, Route, ToyAdapter, vector
 
-__all__ = ["SHAPE", "WIDTH", "ToyAdapter", "ToyConcept", "answers", "batches", "fill_pools", "learn", "vector"]
+__all__ = [
+    "LAYERS",
+    "SHAPE",
+    "WIDTH",
+    "ToyAdapter",
+    "ToyConcept",
+    "answers",
+    "batches",
+    "fill_pools",
+    "learn",
+    "route_of",
+    "vector",
+]
 
 CAPTIONS = ("a {} with a red hat", "a photo of a {}", "a {} on a beach")
 
@@ -77,7 +89,12 @@ def route_of(method: Method, concepts: Sequence[Concept]) -> Route:
 
     def route(prompt: str) -> tuple[float, ...] | None:
         weights = method.route(prompt, concepts)
-        return None if weights is None else tuple(map(float, weights))
+        try:
+            return None if weights is None else tuple(map(float, weights))
+        except (TypeError, ValueError):
+            raise MethodError(
+                f"route() must give a list of numbers, one for each of `concepts`, not {weights}"
+            ) from None
 
     return route
 

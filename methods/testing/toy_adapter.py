@@ -54,7 +54,10 @@ class ToyAdapter:
         if weights is None:
             return sum((factor[name][1] @ factor[name][0] for factor in self.factors), start)
         if len(weights) != len(self.factors):
-            raise MethodError(f"route() gave {len(weights)} weights for {len(self.factors)} folded adapters")
+            raise MethodError(
+                f"route() gave {len(weights)} weights for {len(self.factors)} folded adapters: give one for "
+                "each of `concepts`, and fold() each concept's adapter in end()"
+            )
         pairs = zip(weights, self.factors, strict=True)
         return sum((weight * factor[name][1] @ factor[name][0] for weight, factor in pairs if weight), start)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cat_bench.methods.base import Adapter, Batch, Concept, Everything, Kept, Method, Pool, Query, mse
+from cat_bench.methods.base import Adapter, Batch, Concept, Everything, Generated, Kept, Method, Pool, Query, mse
 from cat_bench.methods.registry import methods
 from cat_bench.methods.testing.contract import MethodContractError, check_method
 
@@ -269,6 +269,56 @@ class ForgetsRoute(Folding):
         return [self.seen] * len(concepts)
 
 
+class NumberlessRoute(Folding):
+    def route(self, prompt: str, concepts: Sequence[Concept]) -> Any:
+        return {concept.id: 1.0 for concept in concepts}
+
+
+class ListedPools(Sound):
+    def pools(self, concept: Concept) -> Any:
+        return [Kept(1)]
+
+
+class OneText(Sound):
+    def pools(self, concept: Concept) -> Mapping[str, Pool]:
+        return {"class": Generated("a person", 2)}  # type: ignore[arg-type]
+
+
+class DrawnByTheTrained(Sound):
+    def pools(self, concept: Concept) -> Mapping[str, Pool]:
+        return {"class": Generated(("a person",), 2, "on")}  # type: ignore[arg-type]
+
+
+class KeepsNone(Sound):
+    def pools(self, concept: Concept) -> Mapping[str, Pool]:
+        return {"old": Kept(0)}
+
+
+class OffByName(Sound):
+    def queries(self, batch: Batch) -> dict[str, Query]:
+        return {"learn": Query(batch.prompt, "of")}  # type: ignore[arg-type]
+
+
+class Elementwise(Sound):
+    def loss(self, batch: Batch, predicted: Mapping[str, Tensor], adapter: Adapter) -> Tensor:
+        return (predicted["learn"] - batch.target).square()
+
+
+class OfAnInstance(Sound):
+    def foresee(self, config: Method.Config, inputs: Mapping[str, int], concepts: int) -> None:  # type: ignore[override]
+        return None
+
+
+class ForeseesANumber(Sound):
+    @classmethod
+    def foresee(cls, config: Method.Config, inputs: Mapping[str, int], concepts: int) -> Any:
+        return sum(inputs.values())
+
+
+class NoSuchKnob(Sound):
+    knob = ("wieght", (1.0, 2.0))
+
+
 class WrongSurvey(Sound):
     def survey(self) -> int:
         return -1
@@ -313,12 +363,22 @@ class Untitled(Method):
         (NoPool, r"pools\(\)\['old'\] must be Kept, Generated or Everything, not int"),
         (EmptyPool, r"asks about the pool 'old', which has no items at this step: ask only where batch.pools has it"),
         (KeepsLate, r"concept 2: nothing of first was kept: pools\(\) must declare Kept from the first concept on"),
-        (ShortRoute, r"route\(\) gave 1 weights for 0 folded adapters"),
-        (LongRoute, r"route\(\) must give a weight for each of the 0 folded adapters, not 1"),
+        (ShortRoute, r"route\(\) gave 1 weights for 0 folded adapters: give one for each of `concepts`"),
+        (LongRoute, r"route\(\) must give a weight for each of the 0 folded adapters, not 1: does end\(\) fold"),
         (SummedRoute, "set keeps_factors = True"),
         (NanRoute, r"route\(\) gives weights that are not finite"),
         (ForgetsRoute, r"route\(\) of an instance that has the state alone differs"),
         (WrongSurvey, r"survey\(\) must return how many items to look at, 0 or more, not -1"),
+        (NumberlessRoute, r"route\(\) must give a list of numbers, one for each of `concepts`, not \{'first': 1.0\}"),
+        (ListedPools, r"pools\(\) must return pools by name, a dict, not list"),
+        (OneText, r"Generated: give a tuple of prompts, \('a person',\), not one text"),
+        (DrawnByTheTrained, "Generated: adapter 'on'; only 'off' and 'previous' draw"),
+        (KeepsNone, "Kept: a count of 0; give a whole number, 1 or more"),
+        (OffByName, "Query: adapter 'of'; give 'on', 'off' or 'previous'"),
+        (Elementwise, r"0-d tensor with its gradient, not one of \(3, 3, 2, 2\)"),
+        (OfAnInstance, r"foresee\(\) cannot be asked .*: make it a classmethod"),
+        (ForeseesANumber, r"foresee\(\) must return a line or None, not 112"),
+        (NoSuchKnob, "knob 'wieght': name a setting other than lr; it has: rank"),
         (int, "derive it from"),
     ],
 )
