@@ -30,6 +30,9 @@ def _of_methods(plan: Plan, inputs: Mapping[str, int]) -> Iterator[str]:
     for cell in plan.cells:
         targets = tuple(f".{target}" for target in cell.config.targets)
         adapted = {name: width for name, width in inputs.items() if f".{name}".endswith(targets)}
-        line = cell.method.foresee(cell.config, adapted, len(plan.sequence.concepts)) if adapted else None
+        try:
+            line = cell.method.foresee(cell.config, adapted, len(plan.sequence.concepts)) if adapted else None
+        except Exception as error:  # of a method's own code; it only wanted to say something, so the run goes on
+            line = f"foresee() failed: {type(error).__name__}: {error}"
         if line:
             yield f"{cell.cell.method}: {line}"

@@ -29,6 +29,7 @@ from cat_bench.benchmark.store.library import KEPT, kept
 from cat_bench.benchmark.store.lock import locked
 from cat_bench.benchmark.store.stage import Keys, Workplace
 from cat_bench.benchmark.text_to_image.readings import NO_PARTS
+from cat_bench.methods.registry import methods
 from cat_bench.results.records.images import StageImages
 from cat_bench.results.records.long_table import read_scores
 
@@ -385,3 +386,17 @@ def test_what_a_method_foresees_is_said_once_before_its_first_step(tmp_path: Pat
         "of A overlap earlier ones"
     ]
     assert events.index(Message(said[0])) < next(i for i, e in enumerate(events) if isinstance(e, Learning))
+
+
+def test_a_method_that_cannot_say_what_it_foresees_stops_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(config: object, inputs: object, concepts: int) -> str:
+        raise KeyError("to_q")
+
+    monkeypatch.setattr(methods.get("lora"), "foresee", staticmethod(broken))
+    events = go(tmp_path, methods=("lora",))
+    assert [event.text for event in events if isinstance(event, Message)] == [
+        "lora: foresee() failed: KeyError: 'to_q'"
+    ]
+    assert events[-1] == Ended(tmp_path / "letters3", 1, 0)
