@@ -183,6 +183,8 @@ class Method:
                 near = get_close_matches(key, cls.Config.model_fields, 1)
                 hint = f"did you mean {near[0]!r}?" if near else "it has: " + ", ".join(cls.Config.model_fields)
                 raise MethodError(f"method {name}: no setting {key!r}; {hint}") from error
+            if first["type"] == "missing":
+                raise MethodError(f"method {name}: setting {key!r} has no default; give it one in Config") from error
             value = f"{key} = {first['input']!r}" if key else "settings"
             raise MethodError(f"method {name}: {value}: {first['msg']}") from error
 

@@ -129,7 +129,10 @@ class Registry(Generic[T]):
             )
         taken = table.get(entry.name)
         if taken is not None and taken.target != entry.target and not replace:
-            raise self.error(f"{self.kind} {entry.name!r} is registered twice: {taken.where} and {entry.where}")
+            raise self.error(
+                f"{self.kind} {entry.name!r} is registered twice: {taken.where} and "
+                f"{entry.where}; give one of them another name"
+            )
         if taken is None or replace:
             table[entry.name] = entry
 

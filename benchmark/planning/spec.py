@@ -177,7 +177,8 @@ def resolve(*layers: Mapping[str, Any]) -> RunSpec:
     except ValidationError as error:
         raise SpecError(explain(error, RunSpec, "the run's settings")) from None
     if unused := sorted(set(spec.overrides) - set(names_of(spec.methods))):
-        raise SpecError(f"settings are given for {', '.join(unused)}, which is not among the methods of this run")
+        near = suggestion(unused[0], list(names_of(spec.methods)))
+        raise SpecError(f"settings are given for {', '.join(unused)}, which is not among the methods of this run{near}")
     return spec
 
 

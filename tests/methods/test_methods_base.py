@@ -36,6 +36,17 @@ def test_wrong_settings(overrides: dict[str, object], message: str) -> None:
         CAT.configure(overrides=overrides)
 
 
+def test_a_setting_without_a_default_is_named() -> None:
+    class Demanding(Method):
+        class Config(Method.Config):
+            weight: float
+
+    with pytest.raises(
+        MethodError, match=r"^method Demanding: setting 'weight' has no default; give it one in Config$"
+    ):
+        Demanding.configure(overrides={"steps": 2})
+
+
 def test_unknown_preset() -> None:
     with pytest.raises(MethodError, match=r"^method cat: no preset 'papr'; it has: paper, sd15, .*, avatars64.v2$"):
         CAT.configure("papr")

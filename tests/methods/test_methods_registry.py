@@ -89,7 +89,9 @@ def test_unknown_names_say_what_was_meant() -> None:
 def test_a_name_is_taken_once(package: Path) -> None:
     for file in ("one", "two"):
         (package / f"{file}.py").write_text(METHOD.format(name="same", cls="Same"))
-    with pytest.raises(MethodError, match=r"'same' is registered twice: .*one\.py:5 and .*two\.py:5$"):
+    with pytest.raises(
+        MethodError, match=r"'same' is registered twice: .*one\.py:5 and .*two\.py:5; give one of them another name$"
+    ):
         of(package).names()
 
 

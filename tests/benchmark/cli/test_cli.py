@@ -52,6 +52,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["run", "--replicates", "2", "--orders", "0"], "orders: replicates are orders and seeds already; leave out"),
         (["run", "--set", "cat"], "--set 'cat': give METHOD.KEY=VALUE"),
         (["run", "--method", "lora", "--set", "cat.weight=1"], "given for cat, which is not among the methods"),
+        (["run", "--method", "lora", "--set", "lroa.lr=1"], "among the methods of this run; did you mean 'lora'?"),
         (["run", "--steps", "0"], "sampler.steps: input should be greater than or equal to 1 (given: 0)"),
         (["run", "--sampler", "euler"], "sampler.name: input should be 'dpm++' or 'ddim'"),
         (
