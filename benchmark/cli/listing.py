@@ -18,13 +18,24 @@ from cat_bench.benchmark.store.stage import RECORD, whole
 
 
 def list_methods() -> Table:
-    """Methods by name, found without importing them."""
+    """Methods by name. Those in files here are read; only importing a package's says what they are, or why it fails."""
+    from cat_bench.methods.errors import MethodError
     from cat_bench.methods.registry import methods
 
-    table = _table("method", "what it is", "carries", "where it is")
-    for entry in sorted(methods.entries(), key=lambda entry: bool(entry.facts.get("reference"))):
+    rows: list[tuple[bool, str, str, str, str]] = []
+    for entry in methods.entries():
         where = entry.where.removeprefix(f"{Path(__file__).parents[2]}{os.sep}")
-        table.add_row(entry.name, entry.summary, str(entry.facts.get("carries", "")), where)
+        summary, carries, reference = entry.summary, entry.facts.get("carries", ""), entry.facts.get("reference", False)
+        if not entry.facts and not summary:
+            try:
+                cls = methods.get(entry.name)
+                summary, carries, reference = (cls.__doc__ or "").partition("\n")[0], cls.carries, cls.reference
+            except MethodError as error:
+                summary = str(error)
+        rows.append((bool(reference), entry.name, summary, str(carries), where))
+    table = _table("method", "what it is", "carries", "where it is")
+    for _, *row in sorted(rows):
+        table.add_row(*row)
     return table
 
 
