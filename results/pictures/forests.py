@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cat_bench.results.measures.figures import HEADLINE
-from cat_bench.results.pictures.style import FAINT, INK, RULE, Look, Plot, looks, styled
+from cat_bench.results.pictures.style import FAINT, INK, PAPER, RULE, Look, Plot, looks, of_method, styled
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.tables.sentences import asked
 from cat_bench.results.verdicts.comparison import Comparison
@@ -50,14 +50,15 @@ def _panel(axes: Axes, found: Sequence[Comparison], methods: Sequence[str], styl
         axes.axvspan(-margin, margin, color=RULE, alpha=0.5, linewidth=0, zorder=0)
     for c in found:
         y, look = methods.index(c.method), styles[c.method]
-        bar: dict[str, Any] = {"color": look.color, "solid_capstyle": "butt", "zorder": 2}
+        gid = of_method(c.method)
+        bar: dict[str, Any] = {"color": look.color, "solid_capstyle": "butt", "zorder": 2, "gid": gid}
         if c.wide_low is not None and c.wide_high is not None:
             axes.plot([c.wide_low, c.wide_high], [y, y], linewidth=0.9, **bar)
         assert c.low is not None and c.high is not None and c.effect is not None
         axes.plot([c.low, c.high], [y, y], linewidth=3.0, **bar)
-        inside = look.color if c.verdict in ("better", "worse", "equivalent") else "white"
+        inside = look.color if c.verdict in ("better", "worse", "equivalent") else PAPER
         point: dict[str, Any] = {"marker": look.marker, "markerfacecolor": inside, "markeredgecolor": look.color}
-        axes.plot(c.effect, y, markersize=7, linestyle="none", zorder=3, **point)
+        axes.plot(c.effect, y, markersize=7, linestyle="none", zorder=3, gid=gid, **point)
     axes.set_yticks(range(len(methods)), methods)
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")

@@ -4,7 +4,6 @@ Every tile of a grid comes from the same prompt and the same noise. Small pictur
 that a person sees the pixels that were scored.
 """
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,40 +20,24 @@ from cat_bench.results.records.run_folder import Run
 
 TILE = 128  # aimed-at side of a tile in pixels
 GAP = 6
-PAGE = 2400  # pixels: twice as wide as a page's column
 PAPER, TEXT, WEAK, EMPTY, FRAME = "#ffffff", "#1b1f24", "#6e7781", "#f0f2f4", "#d55e00"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """One finished grid, width by height pixels. `description` is its text alternative.
-
-    png: the grid as it is. shown: what a page shows of it, as a data URI.
-    """
+    """One finished grid, a PNG. `description` is its text alternative."""
 
     name: str
     title: str
     description: str
-    width: int
-    height: int
     png: bytes
-    shown: str
 
     @classmethod
     def of(cls, name: str, title: str, description: str, image: Image.Image) -> "Grid":
-        """Encodes a grid, once. On a page: the exact PNG if that is small; a JPEG, no wider than it can be seen there,
-        for photographs or many tiles.
-        """
+        """Encodes a grid."""
         buffer = io.BytesIO()
         image.save(buffer, format="PNG", compress_level=6)
-        png, size, page, kind = buffer.getvalue(), image.size, buffer, "png"
-        if len(png) > 1_500_000:
-            page, kind = io.BytesIO(), "jpeg"
-            if image.width > PAGE:
-                image = image.resize((PAGE, round(PAGE * image.height / image.width)), Image.Resampling.BOX)
-            image.save(page, format="JPEG", quality=88)
-        uri = f"data:image/{kind};base64,{base64.b64encode(page.getvalue()).decode('ascii')}"
-        return cls(name, title, description, *size, png, uri)
+        return cls(name, title, description, buffer.getvalue())
 
     def write(self, folder: Path) -> Path:
         """Writes `<name>.png` into the folder."""
@@ -130,7 +113,8 @@ def _references_and_base(
 
 def compose(rows: dict[str, list[Tile]], columns: Sequence[str], corner: str) -> Image.Image:
     """Lays tiles out under column heads and beside row names. Unreadable pictures become a word, like missing ones."""
-    side = next((s for line in rows.values() for t in line if t.stored and (s := _side(t.stored))), TILE)
+    longest = next((s for line in rows.values() for t in line if t.stored and (s := side_of(t.stored))), TILE)
+    side = longest * max(1, round(TILE / longest)) if longest <= TILE else TILE
     font, small, bold = _font("DejaVuSans", 15), _font("DejaVuSans", 12), _font("DejaVuSans-Bold", 15)
     probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     left = int(max(probe.multiline_textbbox((0, 0), name, font=font)[2] for name in (*rows, corner))) + 24
@@ -155,7 +139,7 @@ def compose(rows: dict[str, list[Tile]], columns: Sequence[str], corner: str) ->
 def _place(sheet: Image.Image, tile: Tile, x: int, y: int, side: int, font: ImageFont.FreeTypeFont) -> None:
     """One tile with its top left corner at (x, y): the picture, or the word that stands in its place, and the frame."""
     draw = ImageDraw.Draw(sheet)
-    picture = _load(tile.stored, side) if tile.stored else None
+    picture = squared(tile.stored, side) if tile.stored else None
     if picture is not None:
         sheet.paste(picture, (x, y))
     else:
@@ -177,17 +161,17 @@ def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, wid
     return text
 
 
-def _side(stored: Stored) -> int | None:
-    """Side of a tile: a whole multiple of a small picture's, TILE for a large one; None if unreadable."""
+def side_of(stored: Stored) -> int | None:
+    """The longer side of a picture in pixels, None if it is unreadable."""
     try:
         with Image.open(io.BytesIO(stored.read_bytes())) as picture:
-            longest = max(picture.size)
+            return max(picture.size)
     except (OSError, UnidentifiedImageError, ResultError):
         return None
-    return longest * max(1, round(TILE / longest)) if longest <= TILE else TILE
 
 
-def _load(stored: Stored, side: int) -> Image.Image | None:
+def squared(stored: Stored, side: int) -> Image.Image | None:
+    """A picture of that side, enlarged without smoothing; None if it is unreadable."""
     try:
         with Image.open(io.BytesIO(stored.read_bytes())) as opened:
             picture = opened.convert("RGB")

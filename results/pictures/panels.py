@@ -8,31 +8,33 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cat_bench.results.pictures.curves import Array, mean_std
-from cat_bench.results.pictures.style import FAINT, Look
+from cat_bench.results.pictures.curves import Array
+from cat_bench.results.pictures.style import FAINT, Look, of_method
 
 FLOOR: dict[str, Any] = {"color": FAINT, "linestyle": (0, (1, 2)), "linewidth": 1.4}
 CEILING: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2)), "linewidth": 1.1}
 NOISE: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2, 1, 2)), "linewidth": 1.2}
 MANY = 10  # concepts: of more, not every stage and name is written at an axis
 REAL_IMAGES = "ceiling: real images"
+BANDS = "Bands: 95 % intervals of the mean for a new order and seed, where there are three cells or more."
 
 
-def lines(axes: Axes, x: Array, values: dict[str, Array], styles: dict[str, Look], low: float, high: float) -> None:
-    """One line a method of (cells, x): mean, and a band of one standard deviation that stays within [low, high].
+def lines(
+    axes: Axes, x: Array, values: dict[str, tuple[Array, Array]], styles: dict[str, Look], low: float, high: float
+) -> None:
+    """One line a method: mean (x,), and a band of half an interval's width (x,) either way that stays in [low, high].
 
     Lines are set apart sideways by a little, because methods often agree exactly.
     """
-    for i, (method, cells) in enumerate(values.items()):
+    for i, (method, (mean, half)) in enumerate(values.items()):
         look, aside = styles[method], 0.07 * (i - (len(values) - 1) / 2)
-        mean, std = mean_std(cells)
         marks: dict[str, Any] = {"marker": look.marker, "markeredgecolor": "white", "markeredgewidth": 0.6}
         if len(x) > 3 * MANY:  # they would cover one another; the last stays, it may be all there is
             marks["markevery"] = np.flatnonzero(np.isfinite(mean))[:: -(len(x) // MANY)].tolist()
-        axes.plot(x + aside, mean, color=look.color, **marks)
-        if (std > 0).any():
-            bottom, top = np.maximum(mean - std, low), np.minimum(mean + std, high)
-            axes.fill_between(x + aside, bottom, top, color=look.color, alpha=0.13, linewidth=0)
+        axes.plot(x + aside, mean, color=look.color, linestyle=look.line, gid=of_method(method), **marks)
+        if (half > 0).any():
+            bottom, top = np.maximum(mean - half, low), np.minimum(mean + half, high)
+            axes.fill_between(x + aside, bottom, top, color=look.color, alpha=0.13, linewidth=0, gid=of_method(method))
 
 
 def ticks(last: int, first: int = 1) -> list[int]:
@@ -55,7 +57,10 @@ def legend(
 ) -> None:
     """One legend below all panels: methods by colour and marker, floor, the base's other noise if wanted, ceiling."""
     shape: dict[str, Any] = {"markeredgecolor": "white", **({} if joined else {"linestyle": "", "markersize": 8})}
-    handles = [Line2D([], [], color=s.color, marker=s.marker, label=m, **shape) for m, s in styles.items()]
+    handles = [
+        Line2D([], [], **{"linestyle": s.line, "color": s.color, "marker": s.marker, "label": m, **shape})
+        for m, s in styles.items()
+    ]
     handles.append(Line2D([], [], label="floor: base model", **FLOOR))
     if noise:
         handles.append(Line2D([], [], label="base model, other noise", **NOISE))

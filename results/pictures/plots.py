@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from cat_bench.results.measures.metrics import metric
-from cat_bench.results.pictures.curves import Array, Curves, by_turn, mean_std, since
-from cat_bench.results.pictures.panels import MANY, bounds, legend, lines, ticks
+from cat_bench.results.pictures.curves import Array, Curves, by_turn, mean_half, mean_of, since
+from cat_bench.results.pictures.panels import BANDS, MANY, bounds, legend, lines, ticks
 from cat_bench.results.pictures.squares import Sheet, named, squares
 from cat_bench.results.pictures.style import FAINT, Plot, headed, looks, styled
 from cat_bench.results.records.run_folder import Run
@@ -33,7 +33,7 @@ def forgetting_curves(run: Run, curves: Curves) -> Plot:
         grid = figure.subplots(tiers, columns, sharey=True, squeeze=False).ravel()
         for axes, k in zip(grid, shown.tolist(), strict=False):
             x, values = _by_stage(curves, k) if curves.one_order else _since_learned(curves, k)
-            lines(axes, x, values, styles, *limits)
+            lines(axes, x, {m: mean_half(v, curves.keys.get(m, ())) for m, v in values.items()}, styles, *limits)
             bounds(axes, curves.floor[k], curves.ceiling[k])
             if curves.one_order:
                 _mark_stages(axes, T, int(curves.turn[k]), run.concepts[k])
@@ -46,7 +46,7 @@ def forgetting_curves(run: Run, curves: Curves) -> Plot:
         for axes in grid[::columns]:
             axes.set_ylabel(f"{measured.short} {measured.arrow}")
         legend(figure, styles)
-        text = f"{measured.short} of each concept by stage, one line a method; a falling line is forgetting."
+        text = f"{measured.short} of each concept by stage, one line a method; a falling line is forgetting. {BANDS}"
         text += " Grey: before the concept is learned." if curves.one_order else ""
         if T > PANELS:
             text += f" {PANELS} of {T} concepts, evenly spread over their turns; the heat map shows all."
@@ -83,7 +83,7 @@ def heat_maps(run: Run, curves: Curves) -> Plot:
     curves: of one metric.
     """
     T, name = len(run.concepts), curves.name
-    means = {m: mean_std(by_turn(v, curves.turns[m]))[0] for m, v in curves.values.items()}
+    means = {m: mean_of(by_turn(v, curves.turns[m])) for m, v in curves.values.items()}
     labels = [run.concepts[i] for i in curves.learned] if curves.one_order else [f"{k + 1}. learned" for k in range(T)]
     finite = np.concatenate([m[np.isfinite(m)] for m in means.values()])
     limits = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)

@@ -18,15 +18,18 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cat_bench.results.records.labels import parent, settings
 from cat_bench.results.records.long_table import write_atomically
 
 INK = "#1b1f24"  # text and axes
 FAINT = "#6e7781"  # floor, ceiling, secondary text
 RULE = "#d0d7de"  # grid
+PAPER = "#fffffe"  # what looks empty: white here, on a page whatever the page is
 _INLINE = {
     INK: "var(--ink)",
     FAINT: "var(--faint)",
     RULE: "var(--rule)",
+    PAPER: "var(--paper)",
     "stroke: #ffffff": "stroke: var(--paper)",
 }
 _KNOWN = {
@@ -39,23 +42,45 @@ _KNOWN = {
 }
 # for methods of others: Tol's muted set, given out in the order of their names
 _SPARE = ("#882255", "#44aa99", "#999933", "#aa4499", "#6699cc", "#661100", "#117733", "#332288")
+_BROKEN = ((0, (4, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 2)))  # lines of variants
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h", "d", "*", "p", "8")
 
 
 @dataclass(frozen=True)
 class Look:
-    """Colour and marker of one method, the same in every plot of every run."""
+    """Colour and marker of one method, the same in every plot of every run.
+
+    A variant has its parent's colour, another marker, and a line that is broken in a way of its own.
+    """
 
     color: str
     marker: str
+    line: Any = "-"
 
 
 def looks(methods: Sequence[str]) -> dict[str, Look]:
     """The look of each method. Known methods have their own for good; others get the spare ones by name."""
-    strangers = sorted(set(methods) - set(_KNOWN))
+    strangers = sorted({parent(name) for name in methods} - set(_KNOWN))
     order = [*_KNOWN, *strangers]
     colors = _KNOWN | {name: _SPARE[i % len(_SPARE)] for i, name in enumerate(strangers)}
-    return {name: Look(colors[name], _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(order) if name in methods}
+    found = {}
+    for name in methods:
+        family = parent(name)
+        variants = [other for other in methods if parent(other) == family and settings(other)]
+        turn = variants.index(name) + 1 if name in variants else 0
+        marker = _MARKERS[(order.index(family) + 3 * turn) % len(_MARKERS)]
+        found[name] = Look(colors[family], marker, _BROKEN[(turn - 1) % len(_BROKEN)] if turn else "-")
+    return found
+
+
+def of_method(name: str) -> str:
+    """The gid of what is drawn of one method, by which a page can leave it out."""
+    return f"method:{name}"
+
+
+def _named(svg: str) -> str:
+    """Methods as an attribute, for an id may stand there once and a method is drawn more often."""
+    return re.sub(r' id="method:([^"]*)"', r' data-method="\1"', svg)
 
 
 def headed(label: str) -> str:
@@ -125,7 +150,7 @@ class Plot:
                 figure.set_layout_engine(None)
             figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": "cat-bench"})
             figure.savefig(png, format="png", dpi=200, metadata={"Software": "cat-bench"})
-        return cls(name, title, description, svg.getvalue(), png.getvalue())
+        return cls(name, title, description, _named(svg.getvalue()), png.getvalue())
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """Writes `<name>.svg` and `<name>.png` into the folder."""
@@ -146,6 +171,6 @@ class Plot:
         text = re.sub(r' id="([^"]*)"', lambda m: f' id="{self.name}-{m[1]}"' if m[1] in used else "", text)
         text = text.replace('href="#', f'href="#{self.name}-').replace("url(#", f"url(#{self.name}-")
         width = re.search(r' width="([\d.]+)pt"', text)
-        size = f"max-width: {float(width[1]) * 1.3:.0f}px" if width else ""
+        size = f"max-width: {float(width[1]) * 1.3:.0f}px; --w: {float(width[1]) * 1.3:.0f}px" if width else ""
         text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
         return text.replace("<svg", f'<svg role="img" aria-label="{escape(self.title)}" style="{size}"', 1)

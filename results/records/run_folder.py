@@ -14,6 +14,7 @@ import pyarrow as pa
 from cat_bench.results.errors import ResultError
 from cat_bench.results.records.cell import SCORES, Cell, images_in, json_in, read_cell, read_or_why
 from cat_bench.results.records.images import CONCEPT, REFERENCE, TOKEN, StageImages, StoredImage
+from cat_bench.results.records.labels import together
 from cat_bench.results.records.long_table import BASE, BASE_TOKEN, OTHER_NOISE, REAL, frame, read_scores
 from cat_bench.results.records.totals import NEEDED, Totals
 
@@ -23,7 +24,10 @@ _NOT_METHODS = {"base", "references", "report"}
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. `concepts` is the sequence as written; cells come in the order of the spec, then as found."""
+    """A run folder. `concepts` is the sequence as written; cells come in the order of the spec, then as found.
+
+    methods: in that order too, but variants of a method stand together.
+    """
 
     folder: Path
     info: Mapping[str, Any]
@@ -50,7 +54,7 @@ class Run:
             if unreadable := next((cell.reason for cell in cells if cell.status == "unreadable"), None):
                 raise ResultError(unreadable)
             raise ResultError(f"nothing in {folder} was scored yet: let `cat-bench run` finish a stage, then report")
-        methods = tuple(dict.fromkeys([*map(str, spec.get("methods", ())), *(cell.method for cell in cells)]))
+        methods = together(dict.fromkeys([*map(str, spec.get("methods", ())), *(cell.method for cell in cells)]))
         longest = max((tuple(s.concept for s in c.stages) for c in cells), key=len, default=())
         sequence = info.get("sequence")
         named = sequence.get("concepts", ()) if isinstance(sequence, Mapping) else ()

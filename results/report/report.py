@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cat_bench.results.measures.available import drawn_metrics, metrics_of
 from cat_bench.results.measures.matrices import stage_array
@@ -21,8 +20,9 @@ from cat_bench.results.records.long_table import write_atomically
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report import reading
 from cat_bench.results.report.long_tables import write_long_table
-from cat_bench.results.tables.formats import SAMPLED, group_tables, headline, latex, markdown
-from cat_bench.results.tables.sentences import few, sentences
+from cat_bench.results.report.page import page
+from cat_bench.results.report.tiles import Tiles
+from cat_bench.results.tables.formats import group_tables, headline, latex, markdown
 from cat_bench.results.tables.summary import Summary, summarise
 from cat_bench.results.tables.verdicts import verdict_frame, verdict_page, verdict_table, verdicts
 from cat_bench.results.verdicts.comparison import Comparison
@@ -37,7 +37,7 @@ class ReportPaths:
     scores: tuple[Path, Path]  # parquet, csv
     stages: Path
     summary: tuple[Path, Path, Path]  # csv, md, tex
-    verdicts: tuple[Path, Path]  # csv, md
+    verdicts: tuple[Path, Path, Path]  # csv, md, tex
     matrices: tuple[Path, ...]
     plots: tuple[Path, ...]
     grids: tuple[Path, ...]
@@ -54,7 +54,8 @@ def write_report(run_folder: Path | str, out: Path | str | None = None, referenc
     folder = Path(out) if out is not None else run.folder / "report"
     summary = summarise(run)
     compared = verdicts(run, summary, reference)
-    figures, pictures = all_plots(run, summary, compared), all_grids(run)
+    figures, chosen = all_plots(run, summary, compared), shown_cells(run)
+    pictures = all_grids(run, chosen)
     tables = (headline(summary), *group_tables(summary))
     scores = folder / "scores.parquet", folder / "scores.csv"
     write_long_table(run, *scores)
@@ -63,9 +64,11 @@ def write_report(run_folder: Path | str, out: Path | str | None = None, referenc
     write_csv(summary.frame(), summaries[0])
     write_atomically(summaries[1], markdown(tables, reading.trouble(run), reading.mixtures(run)).encode())
     write_atomically(summaries[2], latex(tables).encode())
-    judged = folder / "verdicts.csv", folder / "verdicts.md"
+    judged = folder / "verdicts.csv", folder / "verdicts.md", folder / "verdicts.tex"
     write_csv(verdict_frame(compared), judged[0])
     write_atomically(judged[1], verdict_page(compared, summary).encode())
+    printed = verdict_table(compared, summary)
+    write_atomically(judged[2], latex([printed] if printed else []).encode())
     matrices = []
     for name in (m.id for m in metrics_of(run) if m.of == "concept"):
         matrices.append(folder / f"R-{name}.csv")
@@ -74,7 +77,7 @@ def write_report(run_folder: Path | str, out: Path | str | None = None, referenc
     grid_paths = tuple(grid.write(folder / "grids") for grid in pictures)
     _remove_others(folder, (*matrices, *plot_paths, *grid_paths))
     html = folder / "report.html"
-    write_atomically(html, page(run, summary, compared, figures, pictures).encode())
+    write_atomically(html, page(run, summary, compared, figures, Tiles.of(run, chosen)).encode())
     stages = folder / "stages.csv"
     return ReportPaths(folder, html, scores, stages, summaries, judged, tuple(matrices), plot_paths, grid_paths)
 
@@ -97,8 +100,8 @@ def all_plots(run: Run, summary: Summary, compared: Sequence[Comparison] = ()) -
     return tuple(plot for plot in found if plot is not None)
 
 
-def all_grids(run: Run) -> tuple[Grid, ...]:
-    """The comparison grid, then one a method, of the (order, seed) that most methods went through."""
+def shown_cells(run: Run) -> tuple[Cell, ...]:
+    """The cell of each method whose pictures are shown: of the order and seed that most went through."""
     cells = [cell for cell in run.cells if cell.stages]
     if not cells:
         return ()
@@ -109,7 +112,16 @@ def all_grids(run: Run) -> tuple[Grid, ...]:
         return (cell.order, cell.seed) == chosen, len(cell.stages)
 
     best = [max((c for c in cells if c.method == m), key=fitness, default=None) for m in run.methods]
-    return (grids.comparison_grid(run, *chosen), *(grids.method_grid(run, cell) for cell in best if cell is not None))
+    return tuple(cell for cell in best if cell is not None)
+
+
+def all_grids(run: Run, cells: Sequence[Cell]) -> tuple[Grid, ...]:
+    """The comparison grid, then one a method, of these cells."""
+    if not cells:
+        return ()
+    places = [(cell.order, cell.seed) for cell in cells]
+    most = max(dict.fromkeys(places), key=places.count)
+    return (grids.comparison_grid(run, *most), *(grids.method_grid(run, cell) for cell in cells))
 
 
 def matrix_frame(run: Run, name: str) -> pd.DataFrame:
@@ -123,44 +135,6 @@ def matrix_frame(run: Run, name: str) -> pd.DataFrame:
             keys += [(cell.method, cell.order, cell.seed, stage) for stage in range(len(R))]
     table = pd.DataFrame(keys, columns=["method", "order", "seed", "stage"])
     return table.join(pd.DataFrame(np.concatenate(parts), columns=list(run.concepts))) if parts else table
-
-
-def page(
-    run: Run,
-    summary: Summary,
-    compared: Sequence[Comparison],
-    figures: tuple[Plot, ...],
-    pictures: tuple[Grid, ...],
-) -> str:
-    """The whole report as one HTML text that needs no other file and no network."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
-        run=run,
-        summary=summary,
-        headline=headline(summary),
-        tables=[*group_tables(summary), *reading.change_tables(run)],
-        plots=figures,
-        grids=pictures,
-        best=reading.verdicts(summary),
-        compared=compared,
-        few=few(compared),
-        sentences=sentences(compared),
-        verdicts=verdict_table(compared, summary),
-        sampled=SAMPLED[run.stages],
-        trouble=reading.trouble(run),
-        mixtures=reading.mixtures(run),
-        missing=reading.missing_scores(run),
-        metrics=metrics_of(run),
-        extractors=reading.extractors(run),
-        provenance=reading.provenance(run.info),
-        methods=reading.method_settings(run.info),
-    )
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

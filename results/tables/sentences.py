@@ -61,7 +61,7 @@ def sentence(c: Comparison) -> str:
     else:
         said = f"{c.method} against {c.against} in {question.name}"
     why = f"; no verdict: {c.reason}" if c.verdict is None and c.reason else ""
-    return f"{said}: {effect(c)}{_aside(c)}, {counted(c)}{why}"
+    return f"{said}: {effect(c)}{aside(c)}, {counted(c)}{why}"
 
 
 def sentences(found: Sequence[Comparison]) -> list[str]:
@@ -84,7 +84,7 @@ def _of_all(found: Sequence[Comparison]) -> str:
         (None, f"no verdict in {question.name}, against {against}"),
     ):
         if these := [c for c in found if c.verdict == verdict]:
-            parts.append(f"{said}: " + ", ".join(f"{c.method} {effect(c)}{_aside(c)}" for c in these))
+            parts.append(f"{said}: " + ", ".join(f"{c.method} {effect(c)}{aside(c)}" for c in these))
     counts = list(dict.fromkeys(counted(c) for c in found))
     text = "; ".join(parts) + f" ({' or '.join(counts)})"
     return text[0].upper() + text[1:]
@@ -130,7 +130,7 @@ def number(value: float | None, figure: Figure, sign: str = "") -> str:
     return f"{round(value, figure.digits) + 0.0:{sign}.{figure.digits}f}".replace("-", "−")
 
 
-def _aside(c: Comparison) -> str:
+def aside(c: Comparison) -> str:
     """What must be known with an effect: that it is small, or what would decide it."""
     if c.verdict in ("better", "worse"):
         return "" if c.clear else " (less than two scorings differ by)"

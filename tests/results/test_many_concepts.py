@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from cat_bench.results.pictures.confusions import confusions
-from cat_bench.results.pictures.curves import Array, Curves
+from cat_bench.results.pictures.curves import Array, Curves, mean_half
 from cat_bench.results.pictures.panels import lines, ticks
 from cat_bench.results.pictures.plots import forgetting_curves, heat_maps
 from cat_bench.results.pictures.squares import Sheet, named
@@ -87,5 +87,5 @@ def test_a_long_line_has_some_markers_and_the_last_point_always_has_one() -> Non
     axes, alone = Figure().subplots(), np.full((1, 51), np.nan)
     alone[0, 28] = 0.5
     for values in (np.full((1, 30), 0.5), np.full((1, 51), 0.5), alone):
-        lines(axes, np.arange(float(values.size)), {"lora": values}, looks(["lora"]), 0.0, 1.0)
+        lines(axes, np.arange(float(values.size)), {"lora": mean_half(values)}, looks(["lora"]), 0.0, 1.0)
     assert [line.get_markevery() for line in axes.lines] == [None, list(range(50, -1, -5)), [28]]

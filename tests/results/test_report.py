@@ -26,7 +26,7 @@ def test_everything_is_there(report: ReportPaths) -> None:
     names = {str(path.relative_to(report.folder)) for path in report.folder.rglob("*") if path.is_file()}
     assert {"report.html", "scores.parquet", "scores.csv", "stages.csv"} <= names
     assert {"summary.csv", "summary.md", "summary.tex", "R-clip_i.csv", "R-mmd.csv"} <= names
-    assert {"verdicts.csv", "verdicts.md"} <= names
+    assert {"verdicts.csv", "verdicts.md", "verdicts.tex"} <= names
     for plot in (
         "curves-clip_i",
         "heatmap-concept_accuracy",
@@ -54,10 +54,10 @@ def test_twice_is_byte_identical_and_stale_pictures_go(report: ReportPaths, smal
 def test_page_is_self_contained_and_says_what_failed(report: ReportPaths) -> None:
     page = report.html.read_text(encoding="utf-8")
     links = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert [
-        link for link in links if not link.startswith(("data:image/png;base64,", "data:image/jpeg;base64,", "#"))
-    ] == []
-    assert "@import" not in page
+    assert [link for link in links if not link.startswith(("data:image/png;base64,", "data:,", "#"))] == []
+    assert "@import" not in page and "default-src 'none'" in page
+    urls = re.findall(r"url\(([^#)][^)]{15})", page)
+    assert urls and set(urls) == {"data:image/webp;"}
     assert "cat, order 0, seed 1: oom, 1 of 3 stages finished: out of memory at step 12" in page
     for words in (
         "floor: base model",

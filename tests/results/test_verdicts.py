@@ -1,6 +1,7 @@
 """Verdicts as they are told: sentences, the table, its CSV, the forest plot, the report and its flag."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from cat_bench.results.errors import ResultError
 from cat_bench.results.measures.figures import figures
 from cat_bench.results.pictures.forests import forest
 from cat_bench.results.records.run_folder import Run
-from cat_bench.results.report.report import page, write_report
+from cat_bench.results.report.page import page
+from cat_bench.results.report.report import write_report
 from cat_bench.results.tables.sentences import QUESTIONS, asked, few, sentence, sentences
 from cat_bench.results.tables.summary import Summary, summarise
 from cat_bench.results.tables.verdicts import verdict_frame, verdict_page, verdict_table, verdicts
@@ -137,14 +139,15 @@ def test_the_forest_shows_what_has_an_interval(told: tuple[Run, Summary, tuple[C
 
 def test_the_page_begins_with_the_verdicts(told: tuple[Run, Summary, tuple[Comparison, ...]], small_run: Path) -> None:
     run, summary, found = told
-    html = page(run, summary, found, (), ())
+    html = page(run, summary, found, (), None)
+    text = re.sub(r"\s+", " ", re.sub("<[^>]*>", "", html))
     assert html.index("Verdicts against lora") < html.index('<h2 id="summary">')
-    assert "Keeps more of the class than lora: cat +" in html and 'id="table-verdicts"' in html
+    assert "Keeps more of the class than lora: cat +" in text and 'id="table-verdicts"' in html
     turned = verdicts(run, summary, "cat")
     assert "Keeps less of the class than cat: lora −" in verdict_page(turned, summary)
     single = Run.open(small_run)
     summary = summarise(single)
-    html = page(single, summary, verdicts(single, summary), (), ())
+    html = page(single, summary, verdicts(single, summary), (), None)
     assert "1 replicate is too few for verdicts" in html and 'id="table-verdicts"' not in html
 
 
@@ -160,4 +163,4 @@ def test_one_method_has_nothing_to_be_compared_with(told: tuple[Run, Summary, tu
     summary = summarise(alone)
     assert verdicts(alone, summary) == ()
     assert "There is one method" in verdict_page((), summary) and verdict_table((), summary) is None
-    assert verdict_frame(()).empty and "Verdicts against" not in page(alone, summary, (), (), ())
+    assert verdict_frame(()).empty and "Verdicts against" not in page(alone, summary, (), (), None)
