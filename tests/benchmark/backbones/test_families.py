@@ -289,7 +289,7 @@ def test_every_method_learns_two_concepts_and_goes_on_where_it_stopped(
         moved = [
             tensor
             for key, tensor in state.items()
-            if key.startswith(("B.", "dense.", "extra.token")) or key.endswith(".B")
+            if key.startswith(("B.", "dense.", "tokens.")) or key.endswith(".B")
         ]
         assert any(tensor.abs().max() > 0 for tensor in moved)
     for cell in folder.glob("*/order0-seed0"):
