@@ -17,6 +17,7 @@ from rich.text import Text
 from cat_bench.benchmark.cli.flags import as_given
 from cat_bench.benchmark.cli.progress import Display
 from cat_bench.benchmark.execution.run import run
+from cat_bench.benchmark.execution.until_decided import run_until_decided
 from cat_bench.benchmark.execution.workers.crew import Crew
 from cat_bench.benchmark.planning.events import Ended, Planned, StageEnded
 from cat_bench.benchmark.planning.spec import RunSpec
@@ -41,7 +42,10 @@ def carry_out(spec: RunSpec, runs: Path, name: str | None, crew: Crew = Crew()) 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        with Display(Console(stderr=True)) as display, closing(run(spec, runs, name, crew=crew)) as events:
+        going = run(spec, runs, name, crew=crew)
+        if spec.until_decided is not None:
+            going = run_until_decided(spec, runs, name, crew=crew)
+        with Display(Console(stderr=True)) as display, closing(going) as events:
             for event in events:
                 display.show(event)
                 if isinstance(event, Planned):

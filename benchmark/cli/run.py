@@ -24,6 +24,16 @@ def run(
     replicates: Annotated[
         int | None, typer.Option(help="Cells of each method: order 0 with seed 0, 1 with 1 …; no --seeds, no --orders.")
     ] = None,
+    until_decided: Annotated[
+        int | None,
+        typer.Option(
+            help="Replicates one by one until each method is decided against the first, N at most: docs/statistics.md.",
+            metavar="N",
+        ),
+    ] = None,
+    decide: Annotated[
+        str | None, typer.Option(help="Figure that is decided.  [default: clip_i_average]", metavar="FIGURE")
+    ] = None,
     images: Annotated[int | None, typer.Option(help="Images for each evaluation prompt.")] = None,
     preservation_images: Annotated[int | None, typer.Option(help="Images for each preservation prompt.")] = None,
     diversity_images: Annotated[
@@ -67,6 +77,7 @@ def run(
     """Run methods on a sequence. The same command again goes on where it stopped."""
     from cat_bench.benchmark.cli.flags import crew_size, numbers, overrides, read_spec, savings, words
     from cat_bench.benchmark.cli.follow import follow, leave
+    from cat_bench.benchmark.errors import SpecError
     from cat_bench.benchmark.execution.workers.crew import Crew
     from cat_bench.benchmark.planning.spec import resolve
     from cat_bench.benchmark.planning.variant import names_of
@@ -79,6 +90,8 @@ def run(
         "backbone": backbone,
         "images_per_prompt": images,
         "replicates": replicates,
+        "until_decided": until_decided,
+        "decide": decide,
         "seeds": numbers(seeds, "--seeds"),
         "orders": numbers(orders, "--orders"),
         "preservation_images": preservation_images,
@@ -96,6 +109,10 @@ def run(
     layers = [read_spec(spec) if spec else {}, {key: value for key, value in flags.items() if value is not None}]
     resolved = resolve(*layers)
     resolved = resolve(*layers, {"overrides": overrides(set_ or [], names_of(resolved.methods))})
+    if resolved.until_decided is not None and resolved.replicates is not None:
+        raise SpecError("--until-decided N is the most replicates already; leave --replicates out")
+    if resolved.until_decided is None and decide is not None:
+        raise SpecError(f"--decide {decide}: say how many replicates at most with --until-decided N")
     crew = Crew(crew_size(workers), workers_per_gpu, cluster)
     code = follow(resolved, runs, name, crew)
     if code > 128:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import (
     BaseModel,
     Field,
+    NonNegativeInt,
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
@@ -69,8 +70,12 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
     backbone: str = "avatars64.v2"
     methods: tuple[str, ...] = Field(default=METHODS, min_length=1)
     replicates: int | None = Field(default=None, ge=1, description="as many cells a method: order r with seed r")
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
-    orders: tuple[int, ...] = Field(default=(0,), min_length=1)
+    until_decided: int | None = Field(
+        default=None, ge=5, description="replicates until each comparison is decided, this many at most"
+    )
+    decide: str = Field(default="clip_i_average", description="the figure that until_decided decides")
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
+    orders: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     images_per_prompt: int = Field(default=4, ge=1)
     preservation_images: int = Field(default=1, ge=1)
     diversity_images: int = Field(
@@ -106,27 +111,22 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
 
     @field_validator("seeds", "orders")
     @classmethod
-    def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if min(value) < 0:
-            raise ValueError("must not be negative")
-        return value
-
-    @field_validator("seeds", "orders")
-    @classmethod
     def _no_replicates(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-        if info.data.get("replicates") is not None:
+        if any(info.data.get(key) is not None for key in ("replicates", "until_decided")):
             raise ValueError("replicates are orders and seeds already; leave out the one or the other")
         return value
 
     @model_serializer(mode="wrap")
     def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        left_out = ("replicates",) if self.replicates is None else ("seeds", "orders")
+        counted, decided = self.replicates is not None, self.until_decided is not None
+        left_out = (("seeds", "orders") if counted or decided else ()) + (() if counted else ("replicates",))
+        left_out += () if decided else ("until_decided", "decide")
         return {key: value for key, value in handler(self).items() if key not in left_out}
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Order and seed of each of a method's cells, in the order in which they are run."""
-        return pairs(self.replicates, self.orders, self.seeds)
+        return pairs(self.replicates or self.until_decided, self.orders, self.seeds)
 
 
 @dataclass(frozen=True)

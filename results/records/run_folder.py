@@ -16,6 +16,7 @@ from cat_bench.results.records.cell import SCORES, Cell, images_in, json_in, rea
 from cat_bench.results.records.images import CONCEPT, REFERENCE, TOKEN, StageImages, StoredImage
 from cat_bench.results.records.labels import together
 from cat_bench.results.records.long_table import BASE, BASE_TOKEN, OTHER_NOISE, REAL, frame, read_scores
+from cat_bench.results.records.packed import is_packed, packed_cells
 from cat_bench.results.records.totals import NEEDED, Totals
 
 _CELL = re.compile(r"^order(\d+)-seed(\d+)$")
@@ -49,7 +50,7 @@ class Run:
         spec = _spec(info)
         found = read_or_why(read_scores, folder / BASE / SCORES)
         base_scores, base_reason = (frame([]), found) if isinstance(found, str) else (found, None)
-        cells = tuple(_cells(folder, spec))
+        cells = tuple(packed_cells(folder) if is_packed(folder) else _cells(folder, spec))
         if base_scores.empty and not any(cell.totals.size for cell in cells):
             if unreadable := next((cell.reason for cell in cells if cell.status == "unreadable"), None):
                 raise ResultError(unreadable)
@@ -124,6 +125,11 @@ class Run:
     def replicated(self) -> bool:
         """Whether the cells of a method are replicates: another order and another seed each."""
         return _spec(self.info).get("replicates") is not None
+
+    @property
+    def until_decided(self) -> int | None:
+        """The most replicates, if the run goes on until its comparisons are decided; else None."""
+        return _spec(self.info).get("until_decided")
 
     def of(self, method: str) -> tuple[Cell, ...]:
         """The cells of one method."""

@@ -15,7 +15,7 @@ from cat_bench.results.report import reading
 from cat_bench.results.report.tiles import Tiles
 from cat_bench.results.tables.answers import MARKS, answers, glance
 from cat_bench.results.tables.formats import SAMPLED, group_tables, headline
-from cat_bench.results.tables.sentences import few, sentences
+from cat_bench.results.tables.sentences import few, sentences, stopped
 from cat_bench.results.tables.summary import Summary
 from cat_bench.results.tables.verdicts import verdict_table
 from cat_bench.results.verdicts.comparison import Comparison
@@ -55,6 +55,7 @@ def page(
         best=reading.verdicts(summary),
         compared=compared,
         few=few(compared),
+        stopped=stopped(run),
         answers=answers(compared),
         sentences=sentences(compared),
         glance=glance(compared),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cat_bench.results.errors import ResultError
 from cat_bench.results.measures.available import drawn_metrics, metrics_of
 from cat_bench.results.measures.matrices import stage_array
 from cat_bench.results.pictures import grids, plots, tradeoffs
@@ -17,12 +18,14 @@ from cat_bench.results.pictures.grids import Grid
 from cat_bench.results.pictures.style import Plot
 from cat_bench.results.records.cell import Cell
 from cat_bench.results.records.long_table import write_atomically
+from cat_bench.results.records.packed import is_packed
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report import reading
 from cat_bench.results.report.long_tables import write_long_table
 from cat_bench.results.report.page import page
 from cat_bench.results.report.tiles import Tiles
 from cat_bench.results.tables.formats import group_tables, headline, latex, markdown
+from cat_bench.results.tables.sentences import stopped
 from cat_bench.results.tables.summary import Summary, summarise
 from cat_bench.results.tables.verdicts import verdict_frame, verdict_page, verdict_table, verdicts
 from cat_bench.results.verdicts.comparison import Comparison
@@ -51,6 +54,8 @@ def write_report(run_folder: Path | str, out: Path | str | None = None, referenc
     or if nothing was scored yet.
     """
     run = Run.open(run_folder)
+    if is_packed(run.folder):
+        raise ResultError(f"{run.folder} is packed: it has neither rows nor images, so a report needs the run itself")
     folder = Path(out) if out is not None else run.folder / "report"
     summary = summarise(run)
     compared = verdicts(run, summary, reference)
@@ -66,7 +71,7 @@ def write_report(run_folder: Path | str, out: Path | str | None = None, referenc
     write_atomically(summaries[2], latex(tables).encode())
     judged = folder / "verdicts.csv", folder / "verdicts.md", folder / "verdicts.tex"
     write_csv(verdict_frame(compared), judged[0])
-    write_atomically(judged[1], verdict_page(compared, summary).encode())
+    write_atomically(judged[1], verdict_page(compared, summary, stopped(run)).encode())
     printed = verdict_table(compared, summary)
     write_atomically(judged[2], latex([printed] if printed else []).encode())
     matrices = []

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cat_bench.results.measures.figures import Figure
+from cat_bench.results.records.run_folder import Run
 from cat_bench.results.tables.formats import MISSING
 from cat_bench.results.verdicts.comparison import Comparison
 from cat_bench.results.verdicts.verdict import LEAST
@@ -104,6 +105,31 @@ def few(found: Sequence[Comparison]) -> str | None:
     return f"{said} too few for verdicts, which begin at {LEAST}: effects only{likely if half < math.inf else ''}."
 
 
+def stopped(run: Run) -> str | None:
+    """One line if the run goes on until its comparisons are decided: by which rule, how far it came, and why it ended.
+
+    Of the record that was made when it was looked at last.
+    """
+    made = run.info.get("decision") or {}
+    if run.until_decided is None:
+        return None
+    rule = f"--until-decided {run.until_decided}"
+    if not made.get("looks"):
+        return f"This run goes on until its comparisons are decided ({rule}), and was not looked at yet."
+    n, decided = list(made["looks"].items())[-1]
+    open_ = [method for method, decision in decided.items() if not decision]
+    each = ", ".join(f"{method} {decision}" for method, decision in decided.items() if decision)
+    ended = {
+        "decided": f"was stopped after {n} replicates, when every comparison was decided",
+        "most": f"ended after {n} replicates, the most that were declared, with {', '.join(open_)} undecided",
+    }.get(made.get("stop"), f"is not at its end after {n} replicates")
+    return (
+        f"This run was looked at after each replicate ({rule}) and {ended}, in {made['figure']} against "
+        f"{made['against']}{f': {each}' if each else ''}. So all intervals of differences are always-valid ones, which "
+        "hold however often one looks."
+    )
+
+
 def effect(c: Comparison, *, wide: bool = False) -> str:
     """`+0.120 [0.080, 0.160]` in the figure's unit, without an interval where there is one pair; wide: that alone."""
     if c.effect is None:
@@ -117,7 +143,9 @@ def effect(c: Comparison, *, wide: bool = False) -> str:
 
 
 def counted(c: Comparison) -> str:
-    """`10 replicates`; `20 cells of 5 orders × 4 seeds` where they are crossed."""
+    """`10 replicates`; `20 cells of 5 orders × 4 seeds` where they are crossed; of either if they are not paired."""
+    if c.apart:
+        return f"{c.apart[0]} and {c.apart[1]} replicates, not paired"
     if c.layout.crossed:
         return f"{c.n} cells of {len(c.layout.grid)} orders × {len(c.layout.grid[0])} seeds"
     return f"{c.n} replicate{'' if c.n == 1 else 's'}"

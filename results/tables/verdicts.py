@@ -52,9 +52,12 @@ def verdict_table(found: Sequence[Comparison], summary: Summary) -> Table | None
 
 
 def _note(found: Sequence[Comparison]) -> str:
+    intervals = "95 % intervals for a new order and seed, and for new concepts as well"
+    if any(c.always for c in found):
+        intervals = "always-valid 95 % intervals for a new order and seed, for the run was stopped by what it showed"
     note = (
-        f"Differences from {found[0].against}, paired by order and seed, with 95 % intervals for a new order and seed, "
-        "and for new concepts as well. Better, worse: the interval excludes 0, and Holm's p over all methods is at "
+        f"Differences from {found[0].against}, paired by order and seed, with {intervals}. "
+        "Better, worse: the interval excludes 0, and Holm's p over all methods is at "
         "most 0.05. Equivalent: the interval lies within the margin, by which two scorings of the same adapters "
         f"differ. Fewer than {LEAST} replicates give no verdict. More needed: replicates for a power of 80 %."
     )
@@ -76,10 +79,11 @@ def verdict_frame(found: Sequence[Comparison]) -> pd.DataFrame:
     return table.astype(dict.fromkeys(("n", "needed", "wins", "wins_n"), "Int64"))
 
 
-def verdict_page(found: Sequence[Comparison], summary: Summary) -> str:
-    """All of it as Markdown: sentences first, then the table."""
+def verdict_page(found: Sequence[Comparison], summary: Summary, stop: str | None = None) -> str:
+    """All of it as Markdown: sentences first, then the table. stop: by which rule the run was stopped, in words."""
     if not found:
         return "## Verdicts\n\nThere is one method, so there is nothing to compare.\n"
     line, made = few(found), verdict_table(found, summary)
     said = line if line is not None else "\n".join(f"- {text}" for text in sentences(found))
+    said = said if stop is None else f"{stop}\n\n{said}"
     return (markdown([made]).replace("\n\n", f"\n\n{said}\n\n", 1)) if made else f"## Verdicts\n\n{said}\n"

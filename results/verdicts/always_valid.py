@@ -39,6 +39,12 @@ def critical(n: int, alpha: float = ALPHA, g: float = G) -> float:
     return float(np.sqrt((n - 1) * (c - 1) / (1 - c / (1 + n * g)))) if n > 1 and c < 1 + n * g else float("inf")
 
 
+def replicates_until(difference: float, sd: float, alpha: float = ALPHA, g: float = G, most: int = 1000) -> int | None:
+    """The fewest replicates after which E_n ≥ 1/α, if mean and standard deviation stay as they are; None above most."""
+    counts = (n for n in range(2, most + 1) if critical(n, alpha, g) * sd < abs(difference) * np.sqrt(n))
+    return next(counts, None) if sd > 0 else None
+
+
 def always_valid(differences: npt.ArrayLike, alpha: float = ALPHA, g: float = G) -> tuple[Array, Array]:
     """Ends of the interval d̄ ± t* s/√n of differences (…, n), which holds at all n at once with probability 1 − α."""
     d = np.asarray(differences, dtype=np.float64)

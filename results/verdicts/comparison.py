@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from cat_bench.results.measures.figures import Figure, figures
 from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.verdicts import intervals
+from cat_bench.results.verdicts.always_valid import always_valid, e_value, replicates_until
 from cat_bench.results.verdicts.intervals import Array, Estimate
 from cat_bench.results.verdicts.layout import Key, Layout, layout
 from cat_bench.results.verdicts.margins import margin
@@ -27,7 +28,9 @@ class Comparison:
     new concepts as well, None where the figure is no mean over concepts. error: standard error of the effect. p:
     two-sided; holm_p: adjusted for all ranked methods of the run. verdict: None with a reason. needed: how many more
     replicates are likely to bring a verdict; None if there is one, or if no number can be said. differences: as they
-    were paired, see `Layout`.
+    were paired, see `Layout`. always: the run was stopped by what it showed (`--until-decided`), so interval and p are
+    those that hold however often one looks, and there is none for new concepts. apart: how many cells of either have
+    it, if none of them were paired (`between`); then n is the smaller number.
     """
 
     figure: Figure
@@ -50,6 +53,8 @@ class Comparison:
     ranked: bool = True
     layout: Layout = field(default=Layout(((),)), repr=False)
     differences: tuple[float, ...] = ()
+    always: bool = False
+    apart: tuple[int, int] | None = None
 
     @property
     def clear(self) -> bool:
@@ -63,13 +68,24 @@ def compare(run: Run, figure: Figure | str, reference: str | None = None) -> lis
     Methods whose role is reference are compared but not ranked: they have no verdict and count for nobody's p.
     Raises ResultError if there is no such figure or method.
     """
-    figure = _figure(run, figure)
+    figure = figure_of(run, figure)
     against = reference_of(run, reference)
-    values = {method: _values(run, method, figure) for method in run.methods}
-    found = [_compared(run, figure, m, against, values[m], values[against]) for m in run.methods if m != against]
-    family = [c.method for c in found if c.ranked and c.p is not None]
-    adjusted = dict(zip(family, holm([c.p for c in found if c.method in family and c.p is not None]), strict=True))
-    return [_judged(replace(c, holm_p=adjusted.get(c.method)), len(family)) for c in found]
+    values = {method: values_of(run, method, figure) for method in run.methods}
+    limit, always = margin(run, figure), run.until_decided is not None
+    bounds = {method for method in run.methods if bound(run, method)}
+    pairs = [(method, against) for method in run.methods if method != against]
+    found = [
+        paired(figure, (m, a), values[m], values[a], margin=limit, ranked=not {m, a} & bounds, always=always)
+        for m, a in pairs
+    ]
+    return judged(found)
+
+
+def judged(found: Sequence[Comparison]) -> list[Comparison]:
+    """With verdicts; p is adjusted for all that are ranked."""
+    family = [n for n, c in enumerate(found) if c.ranked and c.p is not None]
+    adjusted = dict(zip(family, holm([found[n].p or 0.0 for n in family]), strict=True))
+    return [_judged(replace(c, holm_p=adjusted.get(n)), len(family)) for n, c in enumerate(found)]
 
 
 def reference_of(run: Run, name: str | None = None) -> str:
@@ -100,7 +116,8 @@ def estimate(values: Mapping[Key, float]) -> tuple[Estimate, Layout]:
     return (intervals.crossed(d) if placed.crossed else intervals.of_replicates(d[0])), placed
 
 
-def _figure(run: Run, figure: Figure | str) -> Figure:
+def figure_of(run: Run, figure: Figure | str) -> Figure:
+    """The figure of that id. Raises ResultError if the run has none."""
     if isinstance(figure, Figure):
         return figure
     known = {f.id: f for f in figures(strata_of(run), {m.id for m in metrics_of(run)})}
@@ -111,7 +128,7 @@ def _figure(run: Run, figure: Figure | str) -> Figure:
     return known[figure]
 
 
-def _values(run: Run, method: str, figure: Figure) -> dict[Key, tuple[float, Array]]:
+def values_of(run: Run, method: str, figure: Figure) -> dict[Key, tuple[float, Array]]:
     """The figure of each cell that went through the whole sequence and has it, and what it is the mean of.
 
     That is (concepts,) in the order of the sequence, NaN for one that the figure says nothing of.
@@ -127,27 +144,30 @@ def _values(run: Run, method: str, figure: Figure) -> dict[Key, tuple[float, Arr
     return found
 
 
-def _compared(
-    run: Run,
+def paired(
     figure: Figure,
-    method: str,
-    against: str,
+    names: tuple[str, str],
     ours: Mapping[Key, tuple[float, Array]],
     theirs: Mapping[Key, tuple[float, Array]],
+    *,
+    margin: float | None,
+    ranked: bool,
+    always: bool,
 ) -> Comparison:
-    """Effect and intervals of one pair of methods, before anything is adjusted or judged."""
-    paired = paired_differences(*({key: value for key, (value, _) in side.items()} for side in (ours, theirs)))
-    ranked = not (bound(run, method) or bound(run, against))
-    if not paired:
-        return Comparison(figure, method, against, 0, reason="no order and seed of both has this figure", ranked=ranked)
-    found, placed = estimate(paired)
-    d = tuple(paired[key] for key in placed.keys)
-    made = Comparison(figure, method, against, len(d), float(found.mean), margin=margin(run, figure), ranked=ranked)
+    """Effect and intervals of one pair of methods, before anything is adjusted or judged; values as of `values_of`."""
+    both = paired_differences(*({key: value for key, (value, _) in side.items()} for side in (ours, theirs)))
+    if not both:
+        return Comparison(figure, *names, 0, reason="no order and seed of both has this figure", ranked=ranked)
+    found, placed = estimate(both)
+    d = tuple(both[key] for key in placed.keys)
+    made = Comparison(figure, *names, len(d), float(found.mean), margin=margin, ranked=ranked)
     made = replace(made, layout=placed, differences=d)
     if len(d) < 2:
         return made
     low, high = (float(end) for end in found.limits())
     made = replace(made, low=low, high=high, error=float(found.variance) ** 0.5, df=float(found.df), p=float(found.p))
+    if always and not placed.crossed:
+        return _at_any_time(made)
     if figure.by_concept is None:
         return made
     table = np.array([ours[key][1] - theirs[key][1] for key in placed.keys])
@@ -156,6 +176,13 @@ def _compared(
     half = max(half, (high - low) / 2) if np.isfinite(half) else float("nan")
     mean = float(found.mean)
     return replace(made, wide_low=mean - half, wide_high=mean + half) if np.isfinite(half) else made
+
+
+def _at_any_time(c: Comparison) -> Comparison:
+    """With the always-valid interval and p = 1/E_n; of few replicates there is no interval."""
+    low, high = (float(end) for end in always_valid(c.differences))
+    ends = (low, high) if math.isfinite(low) else (None, None)
+    return replace(c, low=ends[0], high=ends[1], p=min(1.0, 1 / float(e_value(c.differences))), always=True)
 
 
 def _judged(c: Comparison, family: int) -> Comparison:
@@ -180,5 +207,11 @@ def _more(c: Comparison, family: int) -> int | None:
     if c.n < 2 or c.df is None or c.error is None:
         return LEAST - c.n
     difference, have = max(abs(c.effect or 0.0), c.margin or 0.0), c.df + 1
+    if c.apart:  # as many more of either, their standard deviations as they are
+        total = replicates_needed(difference, c.error * math.sqrt(c.n), ALPHA / max(family, 1))
+        return None if total is None else max(total - c.n, 1)
+    if c.always:
+        total = replicates_until(difference, c.error * math.sqrt(have), ALPHA / max(family, 1))
+        return None if total is None else max(total - c.n, 1)
     total = replicates_needed(difference, c.error * math.sqrt(have), ALPHA / max(family, 1))
     return None if total is None else max(math.ceil(total - have), LEAST - c.n, 1)

@@ -70,6 +70,17 @@ def crossed(differences: npt.ArrayLike) -> Estimate:
     return Estimate(mean, np.asarray(total / (orders * seeds)), _freedom(total**2, below, min(orders, seeds) - 1.0))
 
 
+def apart(ours: Estimate, theirs: Estimate) -> Estimate:
+    """Of the difference of two means that share no chance: variances add up, degrees of freedom by Welch 1947.
+
+    Of replicates (v₁ + v₂)² / (v₁²/(n₁−1) + v₂²/(n₂−1)), v = s²/n; in general Satterthwaite's formula, as in `crossed`.
+    """
+    variance = ours.variance + theirs.variance
+    below = ours.variance**2 / ours.df + theirs.variance**2 / theirs.df
+    least = np.minimum(ours.df, theirs.df)
+    return Estimate(ours.mean - theirs.mean, np.asarray(variance), _freedom(variance**2, below, least))
+
+
 def new_concepts(differences: npt.ArrayLike, of_cells: Estimate) -> Estimate:
     """The same mean as an estimate for concepts that the sequence does not have: (…, R, K), replicates by concepts.
 
