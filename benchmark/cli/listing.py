@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,22 @@ def cell_folders(folder: Path, spec: dict[str, Any]) -> list[Path]:
     ]
     found = sorted(path for path in folder.glob("*/order*-seed*") if re.fullmatch(r"order\d+-seed\d+", path.name))
     return list(dict.fromkeys([*planned, *found]))
+
+
+def show_between(
+    ours: Path, theirs: Path, names: tuple[str, str], figures: Sequence[str], method: str | None, to: str | None
+) -> Iterator[Table | str]:
+    """Two runs compared: a sentence a question, then the table, then what must be known of it."""
+    from cat_bench.results.tables.between import between
+
+    found = between(ours, theirs, names, figures, method, to)
+    yield from found.sentences
+    made = found.table
+    table = _table(*made.columns)
+    for row in made.rows:
+        table.add_row(*(entry.text for entry in row))
+    yield table
+    yield from (*found.notes, *(f"– {gap}" for gap in made.gaps))
 
 
 def _stages(cell: Path) -> list[Path]:

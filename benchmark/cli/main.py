@@ -53,10 +53,59 @@ def doctor(
     raise typer.Exit(1 if troubles else 0)
 
 
+def compare(
+    run: Annotated[str, typer.Argument(help="Name or folder of a run.")],
+    other: Annotated[str | None, typer.Argument(help="The run that it is compared with.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="'reference': the results that ship for its sequence.", metavar="reference")
+    ] = None,
+    figure: Annotated[
+        list[str] | None, typer.Option(help="Only this figure; again or with commas for more.", metavar="FIGURE")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Only this method of the run.", metavar="METHOD")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(help="With this method of the other.  [default: the same, else its first]", metavar="METHOD"),
+    ] = None,
+    runs: Annotated[Path, typer.Option("--runs", help="Folder in which runs lie.", metavar="FOLDER")] = Path("runs"),
+) -> None:
+    """Compare methods of two runs: by replicate where they share noise, orders and seeds, else as two groups."""
+    from rich.console import Console
+
+    from cat_bench.benchmark.cli.flags import words
+    from cat_bench.benchmark.cli.listing import show_between
+
+    ours, theirs, names = _two_runs(run, other, against, runs)
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    for part in show_between(ours, theirs, names, words(figure) or (), method, to):
+        console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+
+
+def _two_runs(run: str, other: str | None, against: str | None, runs: Path) -> tuple[Path, Path, tuple[str, str]]:
+    """Both folders, and what they are called."""
+    from cat_bench.benchmark.errors import SpecError
+    from cat_bench.benchmark.store.record import find_run
+
+    if (other is None) == (against is None) or against not in (None, "reference"):
+        raise SpecError("compare: give two runs, or one and --against reference")
+    ours = find_run(run, runs)
+    if other is not None:
+        theirs = find_run(other, runs)
+        if ours.resolve() == theirs.resolve():
+            raise SpecError(f"compare: {ours} is given twice; its methods among each other: cat-bench report")
+        return ours, theirs, (run, other) if ours.name == theirs.name else (ours.name, theirs.name)
+    from cat_bench.results.records.packed import reference_folder
+    from cat_bench.results.records.run_folder import Run
+
+    theirs = reference_folder(Run.open(ours).sequence)
+    return ours, theirs, (ours.name, "reference")
+
+
 # In the order in which --help shows them.
 app.command()(run.run)
 app.command()(run.tune)
 runs.register(app)
+app.command()(compare)
 app.command("list")(list_)
 app.command()(instrument.pretrain)
 app.command()(instrument.validate)

@@ -104,7 +104,7 @@ def _summed(cell: Cell) -> pd.DataFrame:
     """A cell's rows of the long table, those alike as one."""
     groups = cell.scores.assign(rows=1).groupby(_ALIKE, sort=False, dropna=False)
     table = groups.agg({"value": "mean", "rows": "sum"}).reset_index()
-    return table.assign(method=cell.method, order=cell.order, seed=cell.seed)[SCHEMA.names]
+    return table.assign(method=cell.method, order=cell.order, seed=cell.seed).reindex(columns=SCHEMA.names)
 
 
 def _described(cell: Cell) -> dict[str, Any]:
@@ -136,7 +136,15 @@ def _totals(table: pd.DataFrame) -> Totals:
         size=int(table["rows"].sum()),
         mean=mean,
         pooled={name: float(sums[name] / weights[name]) if weights.get(name) else float("nan") for name in metrics},
-        seen={key: int(n) for key, n in judged.groupby(["concept", "seen"], sort=False)["rows"].sum().items()},
-        missing={key: int(n) for key, n in null.groupby(["metric", "reason"], sort=False)["rows"].sum().items()},
+        seen=_counts(judged, "concept", "seen"),
+        missing=_counts(null, "metric", "reason"),
         judges=tuple(dict.fromkeys(zip(table["metric"], table["extractor"], strict=True))),
     )
+
+
+def _counts(table: pd.DataFrame, first: str, second: str) -> dict[tuple[str, str], int]:
+    """How many rows of the long table there are of each pair."""
+    sums: dict[tuple[str, str], int] = {}
+    for one, other, rows in zip(table[first], table[second], table["rows"], strict=True):
+        sums[one, other] = sums.get((one, other), 0) + int(rows)
+    return sums

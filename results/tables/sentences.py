@@ -122,7 +122,7 @@ def stopped(run: Run) -> str | None:
     ended = {
         "decided": f"was stopped after {n} replicates, when every comparison was decided",
         "most": f"ended after {n} replicates, the most that were declared, with {', '.join(open_)} undecided",
-    }.get(made.get("stop"), f"is not at its end after {n} replicates")
+    }.get(str(made.get("stop")), f"is not at its end after {n} replicates")
     return (
         f"This run was looked at after each replicate ({rule}) and {ended}, in {made['figure']} against "
         f"{made['against']}{f': {each}' if each else ''}. So all intervals of differences are always-valid ones, which "
