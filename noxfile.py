@@ -171,6 +171,16 @@ def validate(session: nox.Session) -> None:
     heavy(session, "cat-bench", "validate", "--out", page, *session.posargs)
 
 
+@nox.session(name="reference-check", venv_backend="none", default=False)
+def reference_check(session: nox.Session) -> None:
+    """One method anew: no figure may move beyond its interval. Arguments after -- are the check's."""
+    prepare(session)
+    place = Path(session.create_tmp())
+    shutil.rmtree(place / "runs", ignore_errors=True)
+    with session.chdir(place):
+        heavy(session, "python", "-m", "cat_bench.benchmark.studies.reference.check", *session.posargs)
+
+
 @nox.session(name="bench-cuda", venv_backend="none", default=False)
 def bench_cuda(session: nox.Session) -> None:
     """Speeds on CUDA beside diffusers' own way, then the main job there. Arguments after -- are the measurement's."""

@@ -53,14 +53,14 @@ def carry_out(spec: RunSpec, runs: Path, name: str, crew: Crew) -> Path:
         for event in events:
             match event:
                 case Planned(cells=cells, stages=count, ready=done):
-                    _say(f"{runs / name}: {cells} cells, {count} stages, {done} of them ready")
+                    say(f"{runs / name}: {cells} cells, {count} stages, {done} of them ready")
                 case Message(text):
-                    _say(text)
+                    say(text)
                 case StageEnded(cell=cell, origin=origin) if cell is not None and origin != "ready":
                     done += 1
-                    _say(f"{cell.path}/{event.number:02d}-{event.concept}: {event.seconds:.0f} s ({done} of {count})")
+                    say(f"{cell.path}/{event.number:02d}-{event.concept}: {event.seconds:.0f} s ({done} of {count})")
                 case CellEnded(status=status) if status != "ok":
-                    _say(f"{event.cell.path}: {status}: {event.reason}")
+                    say(f"{event.cell.path}: {status}: {event.reason}")
                 case Ended():
                     ended = event
     assert ended is not None
@@ -71,7 +71,8 @@ def carry_out(spec: RunSpec, runs: Path, name: str, crew: Crew) -> Path:
     return ended.folder
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line for whoever watches."""
     typer.echo(text, err=True)
 
 
@@ -96,7 +97,7 @@ def main(
         folder = carry_out(every, runs, name, Crew(workers or None))
         twin = carry_out(resolve(given, {"methods": found.twins, "replicates": 1}), runs, f"{name}-twins", Crew(1))
     except KeyboardInterrupt:
-        _say("interrupted: what is finished is kept; to go on, repeat the command")
+        say("interrupted: what is finished is kept; to go on, repeat the command")
         sys.exit(INTERRUPTED)
     with plain_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -108,5 +109,5 @@ if __name__ == "__main__":
     try:
         typer.run(main)
     except (CatBenchError, ValueError) as error:
-        _say(f"ablations: {error}")
+        say(f"ablations: {error}")
         sys.exit(2)

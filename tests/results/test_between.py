@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from cat_bench.benchmark.cli import main
+from cat_bench.benchmark.studies.reference import check
 from cat_bench.results.errors import ResultError
 from cat_bench.results.records import packed
 from cat_bench.results.records.packed import pack
@@ -163,3 +164,16 @@ def test_reference_results_that_do_not_ship_are_said(
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert not ended.value.code and "lora (reference)" in capsys.readouterr().out
+
+
+def test_a_check_against_reference_results_refuses_another_protocol(runs: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(runs["whole"], tmp_path / "other")
+    said(tmp_path / "other", ("lora", "cat", "clora"), protocol="p2", computed={"precision": "bf16"})
+    reference, other = Run.open(runs["whole"]), Run.open(tmp_path / "other")
+    with pytest.raises(ResultError, match="is of another protocol: precision changed since"):
+        list(check.held(reference, other, "lora"))
+    found = list(check.held(reference, Run.open(runs["early"]), "lora"))
+    assert len(found) > 20 and not any(one.moved for one in found)
+    assert not {one.figure.id for one in found} & {"seconds_train", "peak_memory_bytes"}
+    with pytest.raises(ResultError, match=r"has no method ortho; there are: lora, cat, clora"):
+        check.spec_of(reference, "ortho", 1)
