@@ -113,6 +113,14 @@ def test_the_percentile_bootstrap_does_not() -> None:
     assert study.coverage_percentile(rng(3), study.normal, 5, 1000) < 0.88
 
 
+def test_a_run_until_all_is_decided_seldom_finds_what_is_not_there() -> None:
+    for methods in (2, 6):
+        share, mean = study.decided(rng(11), study.normal, methods, times=2000)
+        assert share <= 0.05 and 11.5 < mean <= 12
+    share, mean = study.decided(rng(12), study.normal, 2, effect=3.0, times=500)
+    assert share > 0.99 and 5 < mean < 8
+
+
 def test_e_values_average_one_and_do_not_fall_for_peeking() -> None:
     d = study.normal(rng(4), 40_000, 4)
     for n in (2, 3, 4):

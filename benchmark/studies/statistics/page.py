@@ -48,6 +48,11 @@ def page(times: int, pools: dict[str, Array]) -> Iterator[str]:
     yield "\n| looking at n = 3 … 20 without an effect | plain t | E ≥ 20 |\n| --- | ---: | ---: |"
     for draw in (sim.normal, sim.shares, sim.exponential):
         yield _row(draw.__name__, sim.peeking(rng, draw, times=times))
+    yield "\n| until decided, 12 at most: effect, methods | any called different | mean replicates |"
+    yield "| --- | ---: | ---: |"
+    for effect, methods in ((0.0, 2), (0.0, 6), (1.0, 2), (2.0, 2), (2.0, 6), (3.0, 6)):
+        share, mean = sim.decided(rng, sim.normal, methods, effect, times=times)
+        yield f"| {effect:g}, {methods} | {share:.3f} | {mean:.1f} |"
     yield "\n| effect, in SD of a difference | fixed n, power 80 % | median stop by E ≥ 20 |\n| --- | ---: | ---: |"
     for effect in (1.0, 1.5, 2.0, 3.0):
         yield f"| {effect:g} | {replicates_needed(effect, 1.0)} | {sim.stops(rng, effect, times=few):.0f} |"

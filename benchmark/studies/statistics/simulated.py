@@ -13,6 +13,7 @@ from cat_bench.results.verdicts.verdict import holm, judge
 
 TIMES = 20_000
 COUNTS = (3, 5, 10)
+FIRST = 5  # replicates at which a run until all is decided is looked at first
 CONCEPTS, IMAGES = 5, 32  # of a cell whose shares are drawn
 DESIGNS = ((2, 5), (3, 3), (4, 5), (5, 5))
 # standard deviations of orders, of seeds, and of what is left, in the difference of two methods
@@ -105,6 +106,25 @@ def peeking(rng: np.random.Generator, draw: Draw, most: int = 20, times: int = T
         plain |= intervals.of_replicates(d[:, :n]).p <= 0.05
         valid |= e_value(d[:, :n]) >= 20
     return float(plain.mean()), float(valid.mean())
+
+
+def decided(
+    rng: np.random.Generator, draw: Draw, methods: int, effect: float = 0.0, most: int = 12, times: int = TIMES
+) -> tuple[float, float]:
+    """Of runs until all is decided, without a margin: in how many any method is different, mean replicates.
+
+    Looked at from FIRST to `most`, as `UntilDecided` says; all methods have the same effect against one reference, in
+    standard deviations of a difference, and their differences share its chance.
+    """
+    parts = np.stack([draw(rng, times, most) for _ in range(methods)])  # (methods, data sets, replicates)
+    d = (parts[1:] - parts[0]) / (np.std(parts[0]) * np.sqrt(2)) + effect
+    open_, found, last = np.ones(times, dtype=bool), np.zeros(times, dtype=bool), np.full(times, most)
+    for n in range(FIRST, most + 1):
+        different = e_value(d[:, :, :n]) >= 20 * (methods - 1)
+        found |= open_ & different.any(axis=0)
+        last[open_ & different.all(axis=0)] = n
+        open_ &= ~different.all(axis=0)
+    return float(found.mean()), float(last.mean())
 
 
 def stops(rng: np.random.Generator, effect: float, most: int = 60, times: int = TIMES) -> float:

@@ -287,9 +287,7 @@ def test_every_method_learns_two_concepts_and_goes_on_where_it_stopped(
         state = load_file(path)
         assert all(torch.isfinite(tensor).all() for tensor in state.values())
         moved = [
-            tensor
-            for key, tensor in state.items()
-            if key.startswith(("B.", "dense.", "tokens.")) or key.endswith(".B")
+            tensor for key, tensor in state.items() if key.startswith(("B.", "dense.", "tokens.")) or key.endswith(".B")
         ]
         assert any(tensor.abs().max() > 0 for tensor in moved)
     for cell in folder.glob("*/order0-seed0"):
