@@ -93,12 +93,21 @@ def _two_runs(run: str, other: str | None, against: str | None, runs: Path) -> t
         theirs = find_run(other, runs)
         if ours.resolve() == theirs.resolve():
             raise SpecError(f"compare: {ours} is given twice; its methods among each other: cat-bench report")
-        return ours, theirs, (run, other) if ours.name == theirs.name else (ours.name, theirs.name)
+        return ours, theirs, _apart(ours.resolve(), theirs.resolve())
     from cat_bench.results.records.packed import reference_folder
     from cat_bench.results.records.run_folder import Run
 
     theirs = reference_folder(Run.open(ours).sequence)
     return ours, theirs, (ours.name, "reference")
+
+
+def _apart(one: Path, other: Path) -> tuple[str, str]:
+    """The last parts of two paths, as few as tell them apart."""
+    for size in range(1, max(len(one.parts), len(other.parts))):
+        first, second = (Path(*path.parts[-size:]).as_posix() for path in (one, other))
+        if first != second:
+            return first, second
+    return str(one), str(other)
 
 
 # In the order in which --help shows them.

@@ -177,3 +177,9 @@ def test_a_check_against_reference_results_refuses_another_protocol(runs: dict[s
     assert not {one.figure.id for one in found} & {"seconds_train", "peak_memory_bytes"}
     with pytest.raises(ResultError, match=r"has no method ortho; there are: lora, cat, clora"):
         check.spec_of(reference, "ortho", 1)
+
+
+def test_two_folders_of_one_name_are_called_by_what_tells_them_apart() -> None:
+    assert main._apart(Path("/a/old/faces5"), Path("/b/new/faces5")) == ("old/faces5", "new/faces5")
+    assert main._apart(Path("/a/one"), Path("/a/two")) == ("one", "two")
+    assert main._apart(Path("/faces5"), Path("/x/faces5")) == ("/faces5", "x/faces5")

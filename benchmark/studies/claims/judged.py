@@ -96,10 +96,10 @@ def _apart(c: Comparison, sign: int) -> tuple[Verdict, str]:
     if few := _few(c):
         return "undecided", few
     if c.verdict in ("better", "worse"):
+        small = "" if c.clear else ", though by less than two scorings of the same adapters differ"
         if (c.effect or 0.0) * sign > 0:
-            small = "" if c.clear else ", though by less than two scorings of the same adapters differ"
             return "supported", f"the interval lies {'above' if sign > 0 else 'below'} 0{small}"
-        return "contradicted", "it is the other way round"
+        return "contradicted", f"it is the other way round{small}"
     if c.verdict == "equivalent":
         return "contradicted", f"there is no difference beyond ±{number(c.margin, c.figure)}, the noise of scoring"
     return "undecided", _open(c)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import signal
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from PIL import Image
 
 from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.execution.workers.crew import Crew
@@ -43,10 +45,20 @@ def write_reference(run_folder: Path, out: Path, command: str) -> Path:
     write_atomically(folder / "summary.md", tables.encode())
     write_atomically(folder / "verdicts.md", verdict_page(compared, summary).encode())
     write_csv(verdict_frame(compared), folder / "verdicts.csv")
-    grids = {method_grid(run, run.of(method)[0]).write(folder / "grids") for method in run.methods}
-    for stale in set((folder / "grids").glob("*.png")) - grids:
-        stale.unlink()
+    grids = {f"{grid.name}.png": grid.png for grid in (method_grid(run, run.of(method)[0]) for method in run.methods)}
+    for name, png in grids.items():
+        write_atomically(folder / "grids" / name, _in_few_colours(png))
+    for stale in (folder / "grids").glob("*.png"):
+        if stale.name not in grids:
+            stale.unlink()
     return folder
+
+
+def _in_few_colours(png: bytes) -> bytes:
+    """The same picture in 256 colours of its own: a third of the bytes."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def chosen(only: list[str] | None, replicates: int | None) -> tuple[Asked, ...]:
