@@ -15,6 +15,8 @@ FLOOR: dict[str, Any] = {"color": FAINT, "linestyle": (0, (1, 2)), "linewidth": 
 CEILING: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2)), "linewidth": 1.1}
 NOISE: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2, 1, 2)), "linewidth": 1.2}
 MANY = 10  # concepts: of more, not every stage and name is written at an axis
+ASIDE = 0.5  # stages, of the first line of a panel from the last
+FAINTER = 8  # methods, of more their bands
 REAL_IMAGES = "ceiling: real images"
 BANDS = "Bands: 95 % intervals of the mean for a new order and seed, where there are three cells or more."
 
@@ -24,17 +26,18 @@ def lines(
 ) -> None:
     """One line a method: mean (x,), and a band of half an interval's width (x,) either way that stays in [low, high].
 
-    Lines are set apart sideways by a little, because methods often agree exactly.
+    Lines are set apart sideways by a little, because methods often agree exactly. Of many, bands are fainter.
     """
+    step, alpha = min(0.07, ASIDE / max(len(values), 1)), 0.13 * min(1.0, FAINTER / max(len(values), 1))
     for i, (method, (mean, half)) in enumerate(values.items()):
-        look, aside = styles[method], 0.07 * (i - (len(values) - 1) / 2)
+        look, aside = styles[method], step * (i - (len(values) - 1) / 2)
         marks: dict[str, Any] = {"marker": look.marker, "markeredgecolor": "white", "markeredgewidth": 0.6}
         if len(x) > 3 * MANY:  # they would cover one another; the last stays, it may be all there is
             marks["markevery"] = np.flatnonzero(np.isfinite(mean))[:: -(len(x) // MANY)].tolist()
         axes.plot(x + aside, mean, color=look.color, linestyle=look.line, gid=of_method(method), **marks)
         if (half > 0).any():
             bottom, top = np.maximum(mean - half, low), np.minimum(mean + half, high)
-            axes.fill_between(x + aside, bottom, top, color=look.color, alpha=0.13, linewidth=0, gid=of_method(method))
+            axes.fill_between(x + aside, bottom, top, color=look.color, alpha=alpha, linewidth=0, gid=of_method(method))
 
 
 def ticks(last: int, first: int = 1) -> list[int]:

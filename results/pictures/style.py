@@ -40,8 +40,11 @@ _KNOWN = {
     "magmax": "#cc79a7",
     "clora": "#56b4e9",
 }
-# for methods of others: Tol's muted set, given out in the order of their names
-_SPARE = ("#882255", "#44aa99", "#999933", "#aa4499", "#6699cc", "#661100", "#117733", "#332288")
+# for all others, given out in the order of their names: Tol's muted set, then some of his light and vibrant ones
+_SPARE = (
+    *("#882255", "#44aa99", "#999933", "#aa4499", "#6699cc", "#661100", "#117733", "#332288"),
+    *("#ee8866", "#994455", "#bbcc33", "#225555", "#ee3377", "#eecc66", "#6f4c9b", "#a6761d"),
+)
 _BROKEN = ((0, (4, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (8, 2)))  # lines of variants
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "h", "d", "*", "p", "8")
 

@@ -153,7 +153,7 @@ def _scatter(axes: Axes, run: Run, summary: Summary, x: str, y: str) -> None:
         if a.mean is not None and b.mean is not None:
             s = styles[row.name]
             dot: dict[str, Any] = {"color": s.color, "marker": s.marker, "markersize": 9, "markeredgecolor": "white"}
-            cross = {"xerr": a.half, "yerr": b.half} if min(a.n, b.n) >= LEAST else {}
+            cross: dict[str, Any] = {"xerr": a.half, "yerr": b.half} if min(a.n, b.n) >= LEAST else {}
             drawn = axes.errorbar(a.mean, b.mean, linestyle="none", **cross, **dot, **bars)
             for artist in drawn.get_children():
                 artist.set_gid(of_method(row.name))

@@ -29,6 +29,7 @@ PROMPTS = 4  # that are shown, as long as they fit
 SHOWN = 20  # concepts, and stages; of more some are shown, evenly spread
 SIDE = 128  # pixels of a larger picture on a page
 REFERENCE = "reference"
+Squares = list[list[Stored | None]]  # of one sheet: rows, columns
 Coding = tuple[int | None, int]  # quality, None: exact; by how much squares are smaller
 
 
@@ -66,11 +67,11 @@ class Tiles:
         concepts, stages = tuple(spread(order)), tuple(spread([stage.number for stage in longest]))
         floors = tuple(dict.fromkeys([BASE, *map(run.floor_of, cells)]))
 
-        def still(prompt: int) -> list[list[Stored | None]]:
-            drawn = [[run.base_image(c, prompt, 0, floor) for c in concepts] for floor in floors]
+        def still(prompt: int) -> Squares:
+            drawn: Squares = [[run.base_image(c, prompt, 0, floor) for c in concepts] for floor in floors]
             return [[run.reference(c, prompt) or run.reference(c) for c in concepts], *drawn]
 
-        def of_cell(cell: Cell, prompt: int) -> list[list[Stored | None]]:
+        def of_cell(cell: Cell, prompt: int) -> Squares:
             there = {stage.number: stage for stage in cell.stages}
             return [[there[t].image(c, prompt) if t in there else None for c in concepts] for t in stages]
 
@@ -79,7 +80,7 @@ class Tiles:
         native = next((s for t in _flat(every) if t and (s := side_of(t))), None)
         if not stages or native is None:
             return None
-        side, sheets = _coded(every, min(native, SIDE))
+        side, sheets = coded(every, min(native, SIDE))
         names = (REFERENCE, *("base model, without noun" if f == BASE_TOKEN else "base model" for f in floors))
         still_sheets, of_cells = tuple(each[0] for each in sheets), tuple(each[1:] for each in sheets)
         return cls(run, tuple(cells), concepts, stages, names, side, still_sheets, of_cells)
@@ -132,15 +133,16 @@ def spread(found: Sequence[Any]) -> list[Any]:
     return [found[place] for place in np.linspace(0, len(found) - 1, SHOWN).round().astype(int)]
 
 
-def _flat(every: Any) -> list[Stored | None]:
+def _flat(every: list[list[Squares]]) -> list[Stored | None]:
     return [stored for sheets in every for sheet in sheets for row in sheet for stored in row]
 
 
-def _coded(every: list[list[list[list[Stored | None]]]], side: int) -> tuple[int, list[tuple[Sheet, ...]]]:
+def coded(every: list[list[Squares]], side: int) -> tuple[int, list[tuple[Sheet, ...]]]:
     """The best coding with which the first prompt's sheets fit, and then as many prompts as do."""
     codings: list[Coding] = [(None, 1), (85, 1), (80, 2), (75, 4)]
     for coding in codings:
-        small, found, left = max(side // coding[1], 1), [], MOST
+        found: list[tuple[Sheet, ...]] = []
+        small, left = max(side // coding[1], 1), MOST
         for sheets in every:
             made = tuple(_sheet(sheet, small, coding[0]) for sheet in sheets)
             left -= sum(len(sheet.uri) * 3 // 4 for sheet in made)
@@ -152,7 +154,7 @@ def _coded(every: list[list[list[list[Stored | None]]]], side: int) -> tuple[int
     return small, found
 
 
-def _sheet(rows: list[list[Stored | None]], side: int, quality: int | None) -> Sheet:
+def _sheet(rows: Squares, side: int, quality: int | None) -> Sheet:
     picture, there = Image.new("RGB", (side * len(rows[0]), side * len(rows)), "#808080"), []
     for r, row in enumerate(rows):
         tiles = [squared(stored, side) if stored else None for stored in row]
