@@ -15,7 +15,7 @@ from cat_bench.results.verdicts import intervals
 from cat_bench.results.verdicts.layout import Key, layout
 
 Array = npt.NDArray[np.float64]
-LEAST = 3  # cells; of two an interval is 18 times as wide as their difference, and would fill the plot
+LEAST = 3  # cells; of two an interval is 13 times as wide as their difference, and would fill the plot
 
 
 @dataclass(frozen=True)
