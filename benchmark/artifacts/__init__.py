@@ -1,1 +1,1 @@
-"""What a run has learned, taken away: exports that stock diffusers loads, pictures for looking."""
+"""What a run has learned and drawn, taken away: exports that stock diffusers loads, pictures, results for others."""

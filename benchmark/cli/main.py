@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cat_bench.benchmark.cli import instrument, photos, run, runs
+from cat_bench.benchmark.cli import instrument, outside, run, runs
 
 app = typer.Typer(
     name="cat-bench",
@@ -119,7 +119,7 @@ app.command("list")(list_)
 app.command()(instrument.pretrain)
 app.command()(instrument.validate)
 app.command()(doctor)
-photos.register(app)
+outside.register(app)
 
 
 def main() -> None:

@@ -57,6 +57,23 @@ def folder_digest(folder: Path) -> str:
     return digest(*((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files))
 
 
+def protocol_key(
+    *,
+    backbone: str,
+    references: str,
+    sampler: Mapping[str, Any],
+    how: Mapping[str, Any],
+    sequence: tuple[str, str],
+    images: tuple[int, int, int],
+) -> str:
+    """What is equal where scores may stand in one table.
+
+    backbone: its fingerprint; references: key of the references; sequence: id and fingerprint; images: of a prompt, of
+    a preservation prompt, of a class noun.
+    """
+    return digest(backbone, references, dict(sampler), dict(how), *sequence, *images)
+
+
 def base_key(backbone: str) -> str:
     """Key of stage 0, the untouched backbone. backbone: its fingerprint."""
     return digest("base", backbone)

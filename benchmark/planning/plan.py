@@ -92,9 +92,13 @@ def make_plan(spec: RunSpec, folder: Path, sequence: TaskSequence, identity: Ide
     texts = {concept.id: reference_texts(concept) for concept in sequence.concepts}
     clip, *others = identity.judge_fingerprints
     references_key = keys.digest("references 4", clip, identity.resolution, fingerprints, texts, *others)
-    protocol = keys.digest(
-        *(identity.backbone.fingerprint, references_key, spec.sampler.model_dump(), dict(identity.how)),
-        *(sequence.id, sequence.fingerprint, spec.images_per_prompt, spec.preservation_images, spec.diversity_images),
+    protocol = keys.protocol_key(
+        backbone=identity.backbone.fingerprint,
+        references=references_key,
+        sampler=spec.sampler.model_dump(),
+        how=identity.how,
+        sequence=(sequence.id, sequence.fingerprint),
+        images=(spec.images_per_prompt, spec.preservation_images, spec.diversity_images),
     )
     layout = _Layout(spec, sequence, identity, references_key, protocol, Drawings(spec, sequence))
     base = layout.base(folder / BASE)

@@ -1,4 +1,4 @@
-"""The commands about the user's own photos: check-data and new-sequence."""
+"""The commands about what comes from outside: a user's own photos, and results that go to others or come from them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ PAGE = "check-data.html"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command()(check_data)
-    app.command()(new_sequence)
+    for command in (check_data, new_sequence, submit, leaderboard):
+        app.command()(command)
 
 
 def check_data(
@@ -54,3 +54,41 @@ def new_sequence(
 
     written = write_sequence(folder, out, id)
     typer.echo(f"written: {written}; read it through, then: cat-bench run --sequence {written}")
+
+
+def submit(
+    out: Annotated[Path, typer.Option(help="Where to write: a new folder, by whose name pages call the submission.")],
+    run: Annotated[str | None, typer.Argument(help="Name or folder of a run.  [default: the latest]")] = None,
+    runs: Annotated[Path, typer.Option("--runs", help="Folder in which runs lie.", metavar="FOLDER")] = Path("runs"),
+) -> None:
+    """Pack what a finished run has to show, to be handed in to a leaderboard."""
+    from cat_bench.benchmark.artifacts.submitted import rules
+    from cat_bench.benchmark.store.files import plain_errors
+    from cat_bench.benchmark.store.record import find_run
+    from cat_bench.results.leaderboard.pack import pack
+
+    folder = find_run(run, runs)
+    with plain_errors(out):
+        checked = pack(folder, out, rules())
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    typer.echo(f"{out}: {len(checked.record.methods)} methods, {size / 1000:.0f} kB, all checks passed")
+
+
+def leaderboard(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of submissions, or of whole runs.", metavar="FOLDER…")],
+    out: Annotated[Path, typer.Option(help="Where to write the site.", metavar="FOLDER")] = Path("leaderboard-site"),
+) -> None:
+    """Check result folders of anyone and build a site of those that pass. Exit code 1 if one was refused."""
+    from cat_bench.benchmark.artifacts.submitted import rules
+    from cat_bench.benchmark.store.files import plain_errors
+    from cat_bench.results.leaderboard.site import write_board
+
+    with plain_errors(out):
+        board = write_board(folders, out, rules())
+    for one in board.refused:
+        typer.echo(f"refused: {one.name}: {one.reason}", err=True)
+    entries = sum(len(group.entries) for group in board.groups)
+    taken = len({one.name for group in board.groups for one in group.submissions})
+    typer.echo(f"{taken} of {len(folders)} folders taken, {entries} entries: {out / 'index.html'}")
+    if board.refused:
+        raise typer.Exit(1)
