@@ -122,12 +122,13 @@ def floor(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", default=False)
 def browser(session: nox.Session) -> None:
-    """The report in a real browser: the system's Chromium, else playwright's own; arguments after -- are pytest's."""
+    """Pages in a real browser: the system's Chromium, else playwright's own; arguments after -- are pytest's."""
     prepare(session, tools="test")
     heavy(session, "pip", "install", "-q", *group("browser"))
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         heavy(session, "playwright", "install", "chromium")
-    heavy(session, "pytest", "tests/results/test_browser.py", *session.posargs)
+    pages = ("tests/results/test_browser.py", "tests/results/leaderboard/test_site_in_browser.py")
+    heavy(session, "pytest", *pages, *session.posargs)
 
 
 @nox.session(venv_backend="none", default=False)
