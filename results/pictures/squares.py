@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 
 from cat_bench.results.pictures.curves import Array
 from cat_bench.results.pictures.panels import MANY
+from cat_bench.results.pictures.style import WHITE
 
 _SIDE = 4.4  # inches, of a matrix of many concepts
 _NAMES = 20  # written along it at most
@@ -71,7 +72,7 @@ def squares(
                 axes.text(column, row, text, ha="center", va="center", fontsize=8.5, color=ink, in_layout=False)
     thin = MANY / min(values.shape) if many else 1.0
     for row, column in framed:
-        for color, width in (("white", 3.2 * thin), ("black", 1.4 * thin)):
+        for color, width in ((WHITE, 3.2 * thin), ("black", 1.4 * thin)):
             place = column - 0.5, row - 0.5
             axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor=color, linewidth=width))
     return image

@@ -24,6 +24,7 @@ from cat_bench.results.records.long_table import write_atomically
 INK = "#1b1f24"  # text and axes
 FAINT = "#6e7781"  # floor, ceiling, secondary text
 RULE = "#d0d7de"  # grid
+WHITE = "#fefefe"  # that is white on every page
 PAPER = "#fffffe"  # what looks empty: white here, on a page whatever the page is
 _INLINE = {
     INK: "var(--ink)",

@@ -13,7 +13,7 @@ from cat_bench.results.pictures.style import Plot, looks
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report import reading
 from cat_bench.results.report.tiles import Tiles
-from cat_bench.results.tables.answers import MARKS, answers, glance
+from cat_bench.results.tables.answers import MARKS, ablations, answers, glance
 from cat_bench.results.tables.formats import SAMPLED, group_tables, headline
 from cat_bench.results.tables.sentences import few, sentences, stopped
 from cat_bench.results.tables.summary import Summary
@@ -59,6 +59,7 @@ def page(
         answers=answers(compared),
         sentences=sentences(compared),
         glance=glance(compared),
+        ablations=ablations(run, compared),
         marks=MARKS,
         verdicts=verdict_table(compared, summary),
         sampled=SAMPLED[run.stages],

@@ -1,12 +1,15 @@
 """The verdicts as a page leads with them: who is better in what, who worse, who neither, and all at a glance."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from cat_bench.results.measures.figures import Figure
+from cat_bench.results.records.labels import parent, settings
+from cat_bench.results.records.run_folder import Run
 from cat_bench.results.tables.formats import MISSING, Entry, Table
 from cat_bench.results.tables.sentences import aside, asked, counted, effect, number, sentence
-from cat_bench.results.verdicts.comparison import Comparison
+from cat_bench.results.verdicts.comparison import Comparison, compare
 
 MARKS = {"better": "▲", "worse": "▼", "equivalent": "≈", "undecided": "?"}
 
@@ -65,22 +68,45 @@ def glance(found: Sequence[Comparison]) -> Table | None:
     """One row a method, one column a question: the verdict's sign and the effect. None if there is no effect."""
     if not any(c.effect is not None for c in found):
         return None
-    by, against = _by_figure(found), found[0].against
-    methods = dict.fromkeys(c.method for c in found)
+    against = found[0].against
+    note = f"Differences from {against} ± half the width of their 95 % intervals."
+    if any(c.verdict for c in found):
+        note += " ▲ better, ▼ worse, ≈ equivalent, ? undecided; no sign: not ranked, or too few replicates."
+    return _board("glance", f"At a glance: differences from {against}", note, found)
+
+
+def ablations(run: Run, found: Sequence[Comparison]) -> Table | None:
+    """Each variant against the method that it is a variant of, in the same questions. None if there is none of both."""
+    families = [m for m in run.methods if any(settings(v) and parent(v) == m for v in run.methods)]
+    of_family = [
+        replace(c, verdict=None, reason="a variant, against its own method")
+        for figure in dict.fromkeys(c.figure for c in found)
+        for method in families
+        for c in compare(run, figure, method)
+        if settings(c.method) and parent(c.method) == method
+    ]
+    if not any(c.effect is not None for c in of_family):
+        return None
+    note = "Paired by order and seed, ± half the width of the 95 % interval, not adjusted for how many there are."
+    return _board("ablations", "Variants: differences from their own method", note, of_family)
+
+
+def _board(name: str, title: str, note: str, found: Sequence[Comparison]) -> Table:
+    by, ranked = _by_figure(found), {c.method: c.ranked for c in found}
     rows = []
-    for method in methods:
-        line = [Entry(method)]
-        for each in by.values():
-            c = next(c for c in each if c.method == method)
-            known = MISSING if c.effect is None else number(c.effect, c.figure, "+")
-            text = f"{MARKS[c.verdict]} {known}" if c.verdict else known
-            line.append(Entry(text, c.verdict or "", sentence(c)))
-        rows.append(tuple(line))
-    ranked = {c.method: c.ranked for c in found}
-    roles = tuple("method" if ranked[method] else "reference" for method in methods)
+    for method in ranked:
+        these = (next(c for c in each if c.method == method) for each in by.values())
+        rows.append((Entry(method), *(Entry(_signed(c), c.verdict or "", sentence(c)) for c in these)))
+    roles = tuple("method" if of_rank else "reference" for of_rank in ranked.values())
     units = {f: f" [{f.unit}]" if f.unit else "" for f in by}
     heads = ("method", *(f"{asked(f).name}{units[f]} {f.arrow}".strip() for f in by))
-    note = f"Differences from {against}. "
-    if any(c.verdict for c in found):
-        note += "▲ better, ▼ worse, ≈ equivalent, ? undecided; no sign: not ranked, or too few replicates."
-    return Table("glance", f"At a glance: differences from {against}", heads, tuple(rows), roles, note)
+    return Table(name, title, heads, tuple(rows), roles, note)
+
+
+def _signed(c: Comparison) -> str:
+    """`▲ +0.120 ± 0.040`, as far as there is a verdict and an interval."""
+    if c.effect is None:
+        return MISSING
+    sign = f"{MARKS[c.verdict]} " if c.verdict else ""
+    half = "" if c.low is None or c.high is None else f" ± {number((c.high - c.low) / 2, c.figure)}"
+    return f"{sign}{number(c.effect, c.figure, '+')}{half}"

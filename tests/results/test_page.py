@@ -21,10 +21,12 @@ from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report import tiles
 from cat_bench.results.report.report import shown_cells, write_report
 from cat_bench.results.report.tiles import Squares, Tiles, coded, spread
-from cat_bench.results.tables.answers import answers, glance
+from cat_bench.results.tables.answers import ablations, answers, glance
 from cat_bench.results.tables.formats import latex
+from cat_bench.results.tables.sentences import number
 from cat_bench.results.tables.summary import summarise
-from cat_bench.results.verdicts.comparison import Comparison
+from cat_bench.results.tables.verdicts import verdicts
+from cat_bench.results.verdicts.comparison import Comparison, compare
 from cat_bench.results.verdicts.layout import Layout
 
 KNOWN = {f.id: f for f in figures(("class", "other"))}
@@ -126,6 +128,16 @@ def test_variants_stand_beside_their_parent_in_its_colour(run: Run) -> None:
     assert looks(["cat"])["cat"] == seen["cat"], "whoever else is there"
 
 
+def test_variants_are_compared_with_their_own_method(run: Run) -> None:
+    found = verdicts(run, summarise(run))
+    table = ablations(run, found)
+    assert table is not None and [row[0].text for row in table.rows] == ["cat[weight=0]"]
+    c = next(c for c in compare(run, "kps_class", "cat") if c.method == "cat[weight=0]")
+    assert table.rows[0][table.columns.index("KPS class ↑")].text == number(c.effect, c.figure, "+")
+    assert all(entry.mark == "" for entry in table.rows[0]), "verdicts are of the questions above"
+    assert ablations(replace(run, methods=("lora", "cat[weight=0]")), found) is None
+
+
 def test_bands_are_t_intervals_and_need_three_cells() -> None:
     values = np.random.default_rng(0).normal(size=(5, 4))
     values[1:, 1], values[:3, 2] = np.nan, np.nan
@@ -160,7 +172,9 @@ def test_answers_name_the_clearest_first_and_say_who_is_not_ranked() -> None:
     assert answer.parts[0][2][1].aside == "less than two scorings differ by"
     table = glance(found)
     assert table is not None and table.columns == ("method", "KPS class ↑") and table.roles[-1] == "reference"
-    assert [row[1].text for row in table.rows] == ["▲ +0.010", "▲ +0.120", "▼ −0.100", "▼ −0.300", "+0.120"]
+    assert [row[1].text for row in table.rows] == [
+        *("▲ +0.010 ± 0.005", "▲ +0.120 ± 0.040", "▼ −0.100 ± 0.075", "▼ −0.300 ± 0.100", "+0.120 ± 0.040"),
+    ]
     assert glance([replace(cat, effect=None)]) is None and glance([]) is None
 
 
