@@ -27,14 +27,15 @@ def winner(trials: Sequence[Trial], protocol: Protocol) -> Trial | None:
 def markdown(method: type[Method], trials: Sequence[Trial], protocol: Protocol, backbone: str) -> str:
     """All trials of a method, the winner in bold, and what follows from it."""
     chosen = winner(trials, protocol)
-    columns = ("settings", "n", "objective", "SD", "CLIP-I share", "KPS share", *BESIDE.values())
+    columns = ("settings", "n", "first", "objective", "SD", "CLIP-I share", "KPS share", *BESIDE.values())
     lines = [f"## {method.name}", "", _line(columns), _line(["---"] * len(columns))]
     for trial in trials:
         mark = "**" if trial is chosen else ""
         figures = (trial.spread, trial.fidelity, trial.preservation)
         beside = (_number(trial.beside(name), _SIGNS.get(name, "{:.3f}")) for name in BESIDE)
         objective = f"{mark}{_number(trial.objective)}{mark}"
-        entries = (f"{mark}{words(trial.settings)}{mark}", str(len(trial.objectives)), objective)
+        counted = (str(len(trial.objectives)), _number(trial.first))
+        entries = (f"{mark}{words(trial.settings)}{mark}", *counted, objective)
         lines.append(_line([*entries, *map(_number, figures), *beside]))
     lines += ["", *_conclusion(method, chosen, protocol, backbone)]
     lines += [f"{words(trial.settings)}: {trial.trouble}" for trial in trials if trial.trouble]

@@ -66,6 +66,11 @@ class Trial:
         return _mean(self.objectives)
 
     @property
+    def first(self) -> float:
+        """Of replicate 0, which all settings have, NaN if it has none."""
+        return _mean(outcome.objective for outcome in self.outcomes if outcome.replicate == 0)
+
+    @property
     def spread(self) -> float:
         """Sample standard deviation of the objective, NaN for less than two replicates."""
         return stdev(self.objectives) if len(self.objectives) > 1 else math.nan

@@ -109,8 +109,8 @@ def test_the_winner_has_all_replicates_and_the_edge_is_told() -> None:
     assert winner((once, often), PROTOCOL) is often
     page = markdown(CAT, (once, often), PROTOCOL, "avatars64.v2")
     assert (
-        "| **lr 0.015, weight 1** | 5 | **0.500** | 0.000 |" in page
-        and "| lr 0.001, weight 1 | 1 | 0.900 | – |" in page
+        "| **lr 0.015, weight 1** | 5 | 0.500 | **0.500** | 0.000 |" in page
+        and "| lr 0.001, weight 1 | 1 | 0.900 | 0.900 | – |" in page
     )
     assert "**at the edge**: 0.015 is the highest learning rate" in page
     assert 'Preset: `"avatars64.v2": {"steps": 80, "lr": 0.015, "weight": 1.0}`' in page
