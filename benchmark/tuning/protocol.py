@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from cat_bench.benchmark.planning.variant import Variant
@@ -15,53 +14,53 @@ if TYPE_CHECKING:
     from cat_bench.methods.base import Method
 
 Settings = Mapping[str, Any]  # of a method: a learning rate, and a value of its knob
-
-
-@dataclass(frozen=True)
-class Round:
-    """So many settings, each with so many replicates; those of earlier rounds are among them."""
-
-    settings: int
-    replicates: int
+KEPT = 2  # settings that a round passes on
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The development sequence, the grid of learning rates, the rounds, and what of a model is drawn.
+    """The development sequence, the grid of learning rates, the replicates, and what of a model is drawn.
 
-    rates: rising. The outermost are tried once each, to show that no winner lies there.
+    rates: rising. replicates: of each setting after the first, the second and the last round.
     """
 
     sequence: str = "dev3"
-    rates: tuple[float, ...] = (4e-4, 1e-3, 2.5e-3, 6e-3, 1.5e-2)
-    rounds: tuple[Round, ...] = (Round(8, 1), Round(4, 2), Round(2, 5))
+    rates: tuple[float, ...] = (1.6e-4, 4e-4, 1e-3, 2.5e-3, 6e-3, 1.5e-2)
+    replicates: tuple[int, int, int] = (1, 2, 5)
     images: int = 2  # of each evaluation prompt
 
     @property
     def cells(self) -> int:
-        """What one method costs."""
-        before, cells = 0, 0
-        for stage in self.rounds:
-            cells += stage.settings * (stage.replicates - before)
-            before = stage.replicates
-        return cells
+        """What one method costs: all rates, then two of them and two settings more, then the best two."""
+        first, second, last = self.replicates
+        return len(self.rates) * first + (2 * KEPT * second - KEPT * first) + KEPT * (last - second)
 
-    def settings(self, method: type[Method]) -> tuple[Settings, ...]:
-        """What is tried of a method, in the order of the table; as many for each.
+    def grid(self, method: type[Method]) -> tuple[Settings, ...]:
+        """The first round: every learning rate, with the usual value of the method's knob.
 
-        Its `knob` has two values: the first goes with every rate, the second with the inner rates. A method without one
-        gets as many rates more, between these. Raises MethodError for a knob that cannot be turned.
+        Raises MethodError for a knob that cannot be turned.
         """
-        inner = self.rates[1:-1]
         if method.knob is None:
-            upper = [_between(low, high) for low, high in pairwise(self.rates[1:])]
-            return tuple({"lr": rate} for rate in sorted((*self.rates, *upper[: len(inner)])))
-        name, usual, other = knob_of(method)
-        return (*({"lr": rate, name: usual} for rate in self.rates), *({"lr": rate, name: other} for rate in inner))
+            return tuple({"lr": rate} for rate in self.rates)
+        name, usual, _ = knob_of(method)
+        return tuple({"lr": rate, name: usual} for rate in self.rates)
 
-    def edge(self, settings: Settings) -> str | None:
-        """Where a setting's learning rate is the lowest or the highest that is tried: which; else None."""
-        return {self.rates[0]: "lowest", self.rates[-1]: "highest"}.get(settings["lr"])
+    def beside(self, method: type[Method], ahead: Sequence[Settings]) -> tuple[Settings, ...]:
+        """What the second round tries besides the settings that are ahead, best first: as many again.
+
+        The knob's other value at these rates; without a knob, half a step below and above the best rate.
+        """
+        if method.knob is None:
+            return tuple({"lr": rate} for rate in self._half_steps(ahead[0]["lr"]))
+        name, _, other = knob_of(method)
+        return tuple({**settings, name: other} for settings in ahead)
+
+    def _half_steps(self, rate: float) -> tuple[float, float]:
+        """Geometric means with the neighbours in the grid, to two digits; past an end as far as on its inner side."""
+        place = self.rates.index(rate)
+        lower = self.rates[place - 1] if place else rate * rate / self.rates[1]
+        upper = self.rates[place + 1] if place + 1 < len(self.rates) else rate * rate / self.rates[-2]
+        return _between(lower, rate), _between(rate, upper)
 
 
 PROTOCOL = Protocol()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
 from cat_bench.benchmark.store.files import plain_errors, write_bytes
-from cat_bench.benchmark.tuning.protocol import PROTOCOL, Protocol, Settings, label
+from cat_bench.benchmark.tuning.protocol import KEPT, PROTOCOL, Protocol, Settings, label
 from cat_bench.benchmark.tuning.table import markdown, table
 from cat_bench.benchmark.tuning.trial import Trial, best, read_trials
 
@@ -28,39 +28,44 @@ class Wanted(NamedTuple):
 class Search:
     """Iterate over it and carry out each run in `runs` before the next is asked for; then there are `trials`.
 
-    tried: all settings, in the order of the table. given: settings of the runs besides what the protocol says, such as
-    the backbone.
+    grid: the settings of the first round. given: settings of the runs besides what the protocol says, such as the
+    backbone. found: trials in the order in which they were first made, each with the replicates of its last round.
     """
 
     method: type[Method]
     runs: Path
     given: Mapping[str, Any]
     protocol: Protocol
-    tried: tuple[Settings, ...]
-    found: dict[int, Trial] = field(default_factory=dict)  # by place in `tried`
+    grid: tuple[Settings, ...]
+    found: dict[str, Trial] = field(default_factory=dict)  # by label
 
     @classmethod
     def of(cls, method: type[Method], runs: Path, given: Mapping[str, Any], protocol: Protocol | None = None) -> Search:
         """Raises MethodError for a knob that cannot be turned."""
         protocol = protocol or PROTOCOL
-        return cls(method, runs, given, protocol, protocol.settings(method))
+        return cls(method, runs, given, protocol, protocol.grid(method))
 
     def __iter__(self) -> Iterator[Wanted]:
         """The rounds' runs. Raises SpecError, or ResultError where a run that was to be carried out has no scores."""
-        left: Sequence[int] = range(len(self.tried))
-        for number, part in enumerate(self.protocol.rounds, 1):
-            if number > 1:
-                winners = best([self.found[place] for place in left], part.settings)
-                left = [place for place in left if any(self.found[place] is trial for trial in winners)]
-            tried = [self.tried[place] for place in left]
-            wanted = Wanted(self._spec(tried, part.replicates), f"{self.method.name}-round{number}")
+        tried = self.grid
+        for number, replicates in enumerate(self.protocol.replicates, 1):
+            wanted = Wanted(self._spec(tried, replicates), f"{self.method.name}-round{number}")
             yield wanted
-            self.found |= dict(zip(left, read_trials(self.runs / wanted.name, self.method.name, tried), strict=True))
+            trials = read_trials(self.runs / wanted.name, self.method.name, tried)
+            self.found |= {label(self.method.name, trial.settings): trial for trial in trials}
+            tried = tuple(trial.settings for trial in best(trials, KEPT))
+            if number == 1:
+                tried = (*tried, *self.protocol.beside(self.method, tried))
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All of them, each with the replicates of the last round that it was in."""
-        return tuple(self.found.get(place, Trial(tried)) for place, tried in enumerate(self.tried))
+        """All of them, by the knob's value as it came up, and then by rising learning rate."""
+        values = list(dict.fromkeys(self._turned(trial) for trial in self.found.values()))
+        order = sorted(self.found.values(), key=lambda trial: (values.index(self._turned(trial)), trial.settings["lr"]))
+        return tuple(order)
+
+    def _turned(self, trial: Trial) -> Any:
+        return trial.settings.get(self.method.knob[0]) if self.method.knob else None
 
     def write(self) -> str:
         """Write METHOD.csv, one line a cell, and METHOD.md, which is returned: all trials and the winner."""

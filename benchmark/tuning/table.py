@@ -19,9 +19,15 @@ _SIGNS = {"seconds_train": "{:.0f}"}
 
 def winner(trials: Sequence[Trial], protocol: Protocol) -> Trial | None:
     """The best of those that have all replicates; None if none of them learned and kept anything."""
-    asked = protocol.rounds[-1].replicates
+    asked = protocol.replicates[-1]
     found = best([trial for trial in trials if len(trial.objectives) == asked], 1)
     return found[0] if found and found[0].objective > 0 else None
+
+
+def edge(trial: Trial | None, trials: Sequence[Trial]) -> str | None:
+    """Where a trial's learning rate is the lowest or the highest of all that were tried: which; else None."""
+    rates = [other.settings["lr"] for other in trials]
+    return None if trial is None else {min(rates): "lowest", max(rates): "highest"}.get(trial.settings["lr"])
 
 
 def markdown(method: type[Method], trials: Sequence[Trial], protocol: Protocol, backbone: str) -> str:
@@ -37,7 +43,7 @@ def markdown(method: type[Method], trials: Sequence[Trial], protocol: Protocol, 
         counted = (str(len(trial.objectives)), _number(trial.first))
         entries = (f"{mark}{words(trial.settings)}{mark}", *counted, objective)
         lines.append(_line([*entries, *map(_number, figures), *beside]))
-    lines += ["", *_conclusion(method, chosen, protocol, backbone)]
+    lines += ["", *_conclusion(method, chosen, edge(chosen, trials), backbone)]
     lines += [f"{words(trial.settings)}: {trial.trouble}" for trial in trials if trial.trouble]
     return "\n".join(lines) + "\n"
 
@@ -50,7 +56,7 @@ def table(method: type[Method], trials: Sequence[Trial], protocol: Protocol) -> 
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(columns)
     for trial in trials:
-        about = (protocol.edge(trial.settings) or "", str(trial is chosen).lower())
+        about = (edge(trial, trials) or "", str(trial is chosen).lower())
         for outcome in trial.outcomes:
             shares = (outcome.objective, outcome.fidelity, outcome.preservation)
             values = ["" if math.isnan(value) else f"{value:.6g}" for value in (*shares, *outcome.beside.values())]
@@ -66,11 +72,11 @@ def preset(method: type[Method], settings: Settings, backbone: str) -> dict[str,
     return {**before, **new}
 
 
-def _conclusion(method: type[Method], chosen: Trial | None, protocol: Protocol, backbone: str) -> Iterator[str]:
+def _conclusion(method: type[Method], chosen: Trial | None, end: str | None, backbone: str) -> Iterator[str]:
     if chosen is None:
         yield "No winner: nothing was both learned and kept by any of the settings that have all replicates."
         return
-    if end := protocol.edge(chosen.settings):
+    if end:
         rate = f"{chosen.settings['lr']:g} is the {end} learning rate that was tried"
         yield f"The winner lies **at the edge**: {rate}, and a better one may lie beyond."
     new = ", ".join(f'"{key}": {value!r}' for key, value in preset(method, chosen.settings, backbone).items())

@@ -12,11 +12,11 @@ import pytest
 
 from cat_bench.benchmark.cli import main as cli
 from cat_bench.benchmark.tuning import search
-from cat_bench.benchmark.tuning.protocol import Protocol, Round
+from cat_bench.benchmark.tuning.protocol import Protocol
 from cat_bench.methods.base import Method
 from cat_bench.methods.registry import methods
 
-SMALLEST = Protocol(rates=(1e-3, 2e-3, 4e-3), rounds=(Round(4, 1), Round(1, 2)), images=1)
+SMALLEST = Protocol(rates=(1e-3, 2e-3, 4e-3), replicates=(1, 1, 2), images=1)
 
 
 @pytest.fixture(autouse=True)
@@ -63,16 +63,16 @@ def test_a_strangers_method_is_tuned_and_the_same_command_again_only_reads(
     given = ("mine", "--backbone", str(model), "--device", "cpu", "--runs", str(runs), "--workers", "1")
     assert tune(monkeypatch, *given) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("## mine\n") and out.count("| lr ") + out.count("| **lr ") == 4
-    assert "mine-round1: 4 cells, 12 stages" in err and "mine-round2: 2 cells, 6 stages" in err
+    assert out.startswith("## mine\n") and out.count("| lr ") + out.count("| **lr ") == 5
+    assert "mine-round1: 3 cells, 9 stages" in err and "mine-round3: 4 cells, 12 stages" in err
     made = {path: path.stat().st_mtime_ns for path in runs.rglob("stage.json")}
-    assert len(list(runs.glob("mine-round1/mine*/*/*/stage.json"))) == 12
-    assert len(list(runs.glob("mine-round2/mine*/*/*/images.parquet"))) == 2  # of the last stages alone
+    assert len(list(runs.glob("mine-round1/mine*/*/*/stage.json"))) == 9
+    assert len(list(runs.glob("mine-round3/mine*/*/*/images.parquet"))) == 4  # of the last stages alone
 
     assert tune(monkeypatch, *given) == 0
     again, err = capsys.readouterr()
     assert again == out == (runs / "mine.md").read_text() + "\n"
-    assert "12 of them ready" in err and "6 of them ready" in err
+    assert "9 of them ready" in err and "12 of them ready" in err
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("stage.json")} == made
 
 

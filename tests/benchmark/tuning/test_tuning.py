@@ -16,9 +16,9 @@ from run_fakes import FakeEngine, FakeSequence
 from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.planning.events import StageEnded
 from cat_bench.benchmark.planning.variant import Variant
-from cat_bench.benchmark.tuning.protocol import PROTOCOL, Protocol, Round, label, words
+from cat_bench.benchmark.tuning.protocol import KEPT, PROTOCOL, Protocol, label, words
 from cat_bench.benchmark.tuning.search import Search
-from cat_bench.benchmark.tuning.table import markdown, preset, winner
+from cat_bench.benchmark.tuning.table import edge, markdown, preset, winner
 from cat_bench.benchmark.tuning.trial import BESIDE, Outcome, Trial, best
 from cat_bench.methods.base import Method
 from cat_bench.methods.cat import CAT
@@ -30,36 +30,42 @@ CONCEPTS = len(FakeSequence().concepts)
 
 @pytest.mark.parametrize("name", methods.names())
 def test_every_method_gets_as_many_settings_that_it_has_and_all_differ(name: str) -> None:
-    tried = PROTOCOL.settings(methods.get(name))
-    assert len(tried) == PROTOCOL.rounds[0].settings == 8
+    grid = PROTOCOL.grid(methods.get(name))
+    tried = (*grid, *PROTOCOL.beside(methods.get(name), grid[2:4]))
+    assert len(tried) == len(PROTOCOL.rates) + KEPT == 8
     configs = {methods.get(name).configure(overrides=settings).model_dump_json() for settings in tried}
     assert len(configs) == 8
-    assert {settings["lr"] for settings in tried} >= set(PROTOCOL.rates)
+    assert tuple(settings["lr"] for settings in grid) == PROTOCOL.rates
     assert len({Variant.parse(label(name, settings)).label for settings in tried}) == 8
 
 
 def test_the_protocol_is_the_one_that_was_written_down() -> None:
     assert PROTOCOL.sequence == "dev3" and PROTOCOL.images == 2
     assert all(2 <= high / low <= 3 for low, high in pairwise(PROTOCOL.rates))
-    assert [(part.settings, part.replicates) for part in PROTOCOL.rounds] == [(8, 1), (4, 2), (2, 5)]
-    assert PROTOCOL.cells == 8 + 4 + 2 * 3
+    assert PROTOCOL.replicates == (1, 2, 5)
+    assert PROTOCOL.cells == 6 + (4 * 2 - 2) + 2 * 3
 
 
-def test_the_outermost_rates_are_tried_once_and_known_as_the_edge() -> None:
-    tried = PROTOCOL.settings(CAT)
-    assert Counter(settings["lr"] for settings in tried) == dict(zip(PROTOCOL.rates, (1, 2, 2, 2, 1), strict=True))
-    assert [PROTOCOL.edge({"lr": rate}) for rate in PROTOCOL.rates] == ["lowest", None, None, None, "highest"]
-    assert {settings["weight"] for settings in tried if PROTOCOL.edge(settings)} == {1.0}  # the usual one
+def test_the_second_round_turns_the_knob_at_the_rates_that_are_ahead() -> None:
+    grid = PROTOCOL.grid(CAT)
+    assert {settings["weight"] for settings in grid} == {1.0}  # the usual one
+    assert PROTOCOL.beside(CAT, (grid[3], grid[2])) == ({"lr": 2.5e-3, "weight": 6.0}, {"lr": 1e-3, "weight": 6.0})
 
 
-def test_a_method_without_a_knob_gets_rates_between() -> None:
-    class Plain(Method):
-        name = "plain"
-        knob = None
+@pytest.mark.parametrize(
+    ("ahead", "beside"),
+    [(2.5e-3, (1.6e-3, 3.9e-3)), (1.5e-2, (9.5e-3, 2.4e-2)), (1.6e-4, (1e-4, 2.5e-4)), (6e-3, (3.9e-3, 9.5e-3))],
+)
+def test_without_a_knob_half_steps_beside_the_best_rate_are_tried(ahead: float, beside: tuple[float, float]) -> None:
+    plain = type("Plain", (Method,), {"name": "plain", "knob": None})
+    assert PROTOCOL.grid(plain) == tuple({"lr": rate} for rate in PROTOCOL.rates)
+    assert PROTOCOL.beside(plain, ({"lr": ahead}, {"lr": 1e-3})) == tuple({"lr": rate} for rate in beside)
 
-    rates = [settings["lr"] for settings in PROTOCOL.settings(Plain)]
-    assert rates == sorted(rates) and set(PROTOCOL.rates) < set(rates)
-    assert set(rates) - set(PROTOCOL.rates) == {1.6e-3, 3.9e-3, 9.5e-3}  # geometric means, to two digits
+
+def test_the_edge_is_the_lowest_and_the_highest_rate_that_was_tried() -> None:
+    trials = [Trial({"lr": rate, "rank": 4}) for rate in (1e-3, 4e-4, 2e-3)]
+    assert [edge(trial, trials) for trial in trials] == [None, "lowest", "highest"]
+    assert edge(None, trials) is None
 
 
 @pytest.mark.parametrize(
@@ -104,8 +110,8 @@ def test_the_best_have_the_highest_mean_and_what_failed_comes_last() -> None:
 
 
 def test_the_winner_has_all_replicates_and_the_edge_is_told() -> None:
-    once = Trial(PROTOCOL.settings(CAT)[1], (outcome(0.9, 0.9),))
-    often = Trial(PROTOCOL.settings(CAT)[4], tuple(outcome(0.5, 0.5, r) for r in range(5)))
+    once = Trial(PROTOCOL.grid(CAT)[2], (outcome(0.9, 0.9),))
+    often = Trial(PROTOCOL.grid(CAT)[5], tuple(outcome(0.5, 0.5, r) for r in range(5)))
     assert winner((once, often), PROTOCOL) is often
     page = markdown(CAT, (once, often), PROTOCOL, "avatars64.v2")
     assert (
@@ -114,7 +120,7 @@ def test_the_winner_has_all_replicates_and_the_edge_is_told() -> None:
     )
     assert "**at the edge**: 0.015 is the highest learning rate" in page
     assert 'Preset: `"avatars64.v2": {"steps": 80, "lr": 0.015, "weight": 1.0}`' in page
-    nothing = Trial(PROTOCOL.settings(CAT)[2], tuple(outcome(0.0, 0.5, r) for r in range(5)))
+    nothing = Trial(PROTOCOL.grid(CAT)[3], tuple(outcome(0.0, 0.5, r) for r in range(5)))
     assert winner((once, nothing), PROTOCOL) is None
     assert "No winner" in markdown(CAT, (once, nothing), PROTOCOL, "avatars64.v2")
 
@@ -129,7 +135,7 @@ def test_a_preset_keeps_what_was_not_tuned_and_leaves_out_defaults() -> None:
     )
 
 
-SMALL = Protocol("letters3", (1e-3, 2e-3, 4e-3), (Round(4, 1), Round(2, 2), Round(1, 3)), images=1)
+SMALL = Protocol("letters3", (1e-3, 2e-3, 4e-3), (1, 2, 3), images=1)
 
 
 class Engine(FakeEngine):
@@ -164,7 +170,7 @@ def carry_out(search: Search) -> Counter[str]:
     return origins
 
 
-@pytest.mark.parametrize("stopped_after", [math.inf, 5, 13, 19])
+@pytest.mark.parametrize("stopped_after", [math.inf, 5, 13, 31])
 def test_rounds_narrow_down_compute_nothing_twice_and_go_on_where_they_stopped(
     stopped_after: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,13 +181,13 @@ def test_rounds_narrow_down_compute_nothing_twice_and_go_on_where_they_stopped(
         monkeypatch.setattr(Engine, "left", math.inf)
     search = Search.of(CAT, tmp_path, {}, SMALL)
     carry_out(search)
-    assert SMALL.cells == 4 + 2 + 1
+    assert SMALL.cells == 3 + (4 * 2 - 2) + 2 * 1
     assert sum(Engine.learned.values()) == SMALL.cells * CONCEPTS and set(Engine.learned.values()) == {1}
 
     again = Search.of(CAT, tmp_path, {}, SMALL)
     assert not carry_out(again)
     assert again.write() == search.write()
-    assert sorted(len(trial.outcomes) for trial in search.trials) == [1, 1, 2, 3]
+    assert sorted(len(trial.outcomes) for trial in search.trials) == [1, 2, 2, 3, 3]
     chosen = winner(search.trials, SMALL) or max(search.trials, key=lambda trial: len(trial.outcomes))
     assert [outcome.replicate for outcome in chosen.outcomes] == [0, 1, 2]
     assert max(trial.objectives[0] for trial in search.trials) in [
@@ -193,7 +199,7 @@ def test_the_tables_say_what_the_cells_came_to(tmp_path: Path) -> None:
     search = Search.of(CAT, tmp_path, {}, SMALL)
     carry_out(search)
     page = search.write()
-    assert (tmp_path / "cat.md").read_text() == page and page.count("\n| lr ") + page.count("\n| **lr ") == 4
+    assert (tmp_path / "cat.md").read_text() == page and page.count("\n| lr ") + page.count("\n| **lr ") == 5
     rows = list(csv.DictReader(io.StringIO((tmp_path / "cat.csv").read_text())))
     assert len(rows) == SMALL.cells
     for trial in search.trials:
@@ -203,7 +209,7 @@ def test_the_tables_say_what_the_cells_came_to(tmp_path: Path) -> None:
             a, b = float(row["clip_i_share"]), float(row["kps_share"])
             expected = 2 * a * b / (a + b) if min(a, b) > 0 else 0.0
             assert float(row["objective"]) == pytest.approx(expected, abs=1e-5)
-            assert row["edge"] == (SMALL.edge(trial.settings) or "")
+            assert row["edge"] == (edge(trial, search.trials) or "")
 
 
 def test_shares_are_those_of_the_report(tmp_path: Path) -> None:
