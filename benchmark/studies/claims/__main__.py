@@ -6,15 +6,8 @@
 Needs neither PyTorch nor a model: all is read off the scores that are there.
 """
 
-import sys
-
-import typer
-
 from cat_bench.benchmark.studies.claims.page import main
+from cat_bench.benchmark.studies.command import start
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except ValueError as error:
-        typer.echo(f"claims: {error}", err=True)
-        sys.exit(2)
+    start(main, "claims")

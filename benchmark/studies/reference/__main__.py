@@ -7,16 +7,8 @@ Every sequence is a run of its own under `runs/`, which can be stopped at any mo
 sequence is complete it is packed into `results/reference/SEQUENCE/`, with tables and a grid a method.
 """
 
-import sys
-
-import typer
-
-from cat_bench.benchmark.studies.ablations import say
+from cat_bench.benchmark.studies.command import start
 from cat_bench.benchmark.studies.reference.make import main
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except ValueError as error:
-        say(f"reference: {error}")
-        sys.exit(2)
+    start(main, "reference")

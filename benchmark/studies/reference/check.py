@@ -20,7 +20,7 @@ import typer
 
 from cat_bench.benchmark.execution.workers.crew import Crew
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
-from cat_bench.benchmark.studies.ablations import INTERRUPTED, carry_out, say
+from cat_bench.benchmark.studies.command import carry_out, start
 from cat_bench.results.errors import ResultError
 from cat_bench.results.measures.available import metrics_of, strata_of
 from cat_bench.results.measures.figures import Figure, figures
@@ -87,11 +87,7 @@ def main(
 ) -> None:
     """Run it, and end with 1 if a figure moved."""
     reference = Run.open(packed.reference_folder(sequence))
-    try:
-        folder = carry_out(spec_of(reference, method, replicates), runs, f"check-{sequence}", Crew(workers or None))
-    except KeyboardInterrupt:
-        say("interrupted: what is finished is kept; to go on, repeat the command")
-        sys.exit(INTERRUPTED)
+    folder = carry_out(spec_of(reference, method, replicates), runs, f"check-{sequence}", Crew(workers or None))
     found = list(held(reference, Run.open(folder), method))
     if not found:
         raise ResultError(f"{reference.folder} has no two replicates of {method}, so there is nothing to hold it to")
@@ -104,8 +100,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except ValueError as error:
-        say(f"reference-check: {error}")
-        sys.exit(2)
+    start(main, "reference-check")

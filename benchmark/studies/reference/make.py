@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.execution.workers.crew import Crew
 from cat_bench.benchmark.planning.spec import resolve, suggestion
 from cat_bench.benchmark.store.files import plain_errors
-from cat_bench.benchmark.studies.ablations import INTERRUPTED, carry_out, say
+from cat_bench.benchmark.studies.command import carry_out
 from cat_bench.benchmark.studies.reference.asked import Asked, asked
 from cat_bench.results.pictures.grids import method_grid
 from cat_bench.results.records.long_table import write_atomically
@@ -81,18 +80,13 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the results are written.")] = Path("results/reference"),
 ) -> None:
     """Run what is missing and write what is complete."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped either way, what is finished is kept
     command = shlex.join(["python", "-m", "cat_bench.benchmark.studies.reference", *sys.argv[1:]])
-    try:
-        for one in chosen(only, replicates):
-            folder = None
-            for part in one.parts:
-                given: dict[str, Any] = {"sequence": one.sequence, "backbone": backbone}
-                spec = resolve(given, {"methods": part.methods, "replicates": part.replicates})
-                folder = carry_out(spec, runs, f"reference-{one.sequence}", Crew(workers or None))
-            assert folder is not None
-            with plain_errors(out):
-                typer.echo(f"written: {write_reference(folder, out, command)}")
-    except KeyboardInterrupt:
-        say("interrupted: what is finished is kept; to go on, repeat the command")
-        sys.exit(INTERRUPTED)
+    for one in chosen(only, replicates):
+        folder = None
+        for part in one.parts:
+            given: dict[str, Any] = {"sequence": one.sequence, "backbone": backbone}
+            spec = resolve(given, {"methods": part.methods, "replicates": part.replicates})
+            folder = carry_out(spec, runs, f"reference-{one.sequence}", Crew(workers or None))
+        assert folder is not None
+        with plain_errors(out):
+            typer.echo(f"written: {write_reference(folder, out, command)}")

@@ -13,9 +13,9 @@ from scipy import stats
 
 from cat_bench.benchmark.errors import CatBenchError
 from cat_bench.benchmark.planning.variant import Variant as Label
-from cat_bench.benchmark.studies import ablations
-from cat_bench.benchmark.studies.answers import Difference, answer
-from cat_bench.benchmark.studies.pairs import PAIRS, SHARED, TWINS, Pair, Variant, labels
+from cat_bench.benchmark.studies.ablations import make
+from cat_bench.benchmark.studies.ablations.answers import Difference, answer
+from cat_bench.benchmark.studies.ablations.asked import PAIRS, SHARED, TWINS, Pair, Variant, labels
 from cat_bench.methods.registry import methods
 
 PRESETS = "avatars64.v2"
@@ -96,15 +96,15 @@ def small(
     lora, free, same = Variant("lora", quick), Variant("cat", {**quick, "weight": 0.0}), Variant("lora", dict(quick))
     full = Variant("cat", {**quick, "weight": 5.0})
     pairs = (Pair("CAT", "Its term?", "CAT's term", full, lora), Pair("CAT", "The same?", "Nothing", same, lora))
-    monkeypatch.setattr(ablations, "PAIRS", pairs)
-    monkeypatch.setattr(ablations, "TWINS", (free, lora))
+    monkeypatch.setattr(make, "PAIRS", pairs)
+    monkeypatch.setattr(make, "TWINS", (free, lora))
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(signal, "signal", lambda number, handler: before)
     return {"sequence": "smoke2", "backbone": str(model), "workers": 1, "runs": tmp_path / "runs", "stages": "last"}
 
 
 def run(small: dict[str, object], out: Path, replicates: int) -> str:
-    ablations.main(name="ablations", out=out, replicates=replicates, **small)  # type: ignore[arg-type]
+    make.main(name="ablations", out=out, replicates=replicates, **small)  # type: ignore[arg-type]
     return out.read_text()
 
 
@@ -128,7 +128,7 @@ def test_a_cell_without_a_result_ends_it_before_the_page(
     small: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = Variant("ortho", {"rank": 1, "variant": "released", "steps": 2})  # needs a rank of 2
-    monkeypatch.setattr(ablations, "PAIRS", (Pair("Ortho", "?", "It", broken, Variant("lora", {"steps": 2})),))
+    monkeypatch.setattr(make, "PAIRS", (Pair("Ortho", "?", "It", broken, Variant("lora", {"steps": 2})),))
     with pytest.raises(CatBenchError, match="1 of 2 cells have no result"):
         run(small, tmp_path / "page.md", 1)
     assert not (tmp_path / "page.md").exists()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cat_bench.benchmark.studies.pairs import Asked
+from cat_bench.benchmark.studies.ablations.asked import Asked
 
 if TYPE_CHECKING:
     from cat_bench.results.records.run_folder import Run

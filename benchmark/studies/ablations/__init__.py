@@ -1,0 +1,1 @@
+"""What each method's own idea adds."""
