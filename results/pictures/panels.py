@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cat_bench.results.pictures.curves import Array
-from cat_bench.results.pictures.style import FAINT, Look, of_method
+from cat_bench.results.pictures.style import FAINT, PAPER, Look, of_method
 
 FLOOR: dict[str, Any] = {"color": FAINT, "linestyle": (0, (1, 2)), "linewidth": 1.4}
 CEILING: dict[str, Any] = {"color": FAINT, "linestyle": (0, (5, 2)), "linewidth": 1.1}
@@ -94,4 +94,5 @@ def bound_in_sight(axes: Axes, value: float | None, role: str, style: dict[str, 
         x, align, arrow = 0.5, "center", "↓" if value < low else "↑"
     y, side = (0.99, "top") if not vertical and value > high else (0.01, "bottom")
     place: dict[str, Any] = {"transform": axes.transAxes, "ha": align, "va": side}
-    axes.text(x, y, f"{arrow} {role} {value:.2f}", color=FAINT, fontsize=8.5, **place)
+    clear: dict[str, Any] = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}  # the other bound may pass behind it
+    axes.text(x, y, f"{arrow} {role} {value:.2f}", color=FAINT, fontsize=8.5, bbox=clear, **place)
