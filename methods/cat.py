@@ -29,7 +29,7 @@ class CAT(Method):
     presets = {
         "paper": {"rank": 1, "lr": 1e-4, "steps": 900, "batch_size": 1, "weight_decay": 1e-2, "weight": 1.0},
         **COMMON,
-        "avatars64.v2": {"steps": 80, "lr": 1e-3, "weight": 6.0},
+        "avatars64.v2": {"steps": 80, "lr": 2.5e-3, "weight": 6.0},
     }
     knob = ("weight", (1.0, 6.0))
 

@@ -22,7 +22,7 @@ class CATMulti(CAT):
     title = "CAT, several concepts"
     source = "the outlook of Park et al. 2024, arXiv 2404.07554; the formula is this project's"
     carries = "one adapter"
-    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3, "weight": 6.0}}
+    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2.5e-3, "weight": 6.0}}
     knob = ("memory", (1.0, 4.0))  # w is CAT's
 
     class Config(CAT.Config):

@@ -30,7 +30,7 @@ class CIDM(CLoRA):
     source = "Dong et al. 2024, arXiv 2410.17594; after the released code, in part"
     carries = "all adapters, one embedding a concept"
     keeps_factors = True
-    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
+    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 6e-3, "weight": 1.0}}
     knob = ("weight", (0.1, 1.0))
     alone = False  # while a concept is learned
 

@@ -28,7 +28,7 @@ class CLoRA(Method):
     presets = {
         "paper": {"targets": ("attn2.to_k", "attn2.to_v")},
         **COMMON,
-        "avatars64.v2": {"steps": 80, "lr": 3e-3, "weight": 100.0},
+        "avatars64.v2": {"steps": 80, "lr": 2.5e-3, "weight": 100.0},
     }
     knob = ("weight", (1e4, 1e2))
 

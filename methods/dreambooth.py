@@ -22,7 +22,7 @@ class DreamBooth(Rehearsal):
     title = "DreamBooth"
     source = "Ruiz et al. 2023, arXiv 2208.12242"
     carries = "one adapter"
-    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3, "images": 64}}
+    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2.5e-3, "images": 64}}
 
     class Config(Rehearsal.Config):
         images: int = Field(default=200, ge=1, description="of the class, drawn anew for each concept")

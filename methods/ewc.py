@@ -22,7 +22,7 @@ class EWC(Method):
     title = "EWC, online"
     source = "Kirkpatrick et al. 2017, arXiv 1612.00796; online: Schwarz et al. 2018, arXiv 1805.06370"
     carries = "one adapter, as many Fisher values"
-    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3}}
+    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2.5e-3}}
     knob = ("weight", (1e6, 1e4))
 
     class Config(Method.Config):

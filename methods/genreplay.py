@@ -21,7 +21,7 @@ class GenerativeReplay(Rehearsal):
     title = "Generative replay"
     source = "after Shin et al. 2017, arXiv 1705.08690"
     carries = "one adapter"
-    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3}}
+    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
 
     class Config(Rehearsal.Config):
         images: int = Field(default=16, ge=1, description="drawn of each earlier concept")

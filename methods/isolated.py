@@ -22,7 +22,7 @@ class Isolated(Merge):
     carries = "all adapters"
     keeps_factors = True
     reference = True
-    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
+    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 6e-3, "rank": 4}}
 
     def route(self, prompt: str, concepts: Sequence[Concept]) -> list[float]:
         return [float(names(prompt, concept)) for concept in concepts]

@@ -21,7 +21,7 @@ class Joint(Method):
     source = "reference: all data at once, as in any study of continual learning"
     carries = "one adapter, all earlier data"
     reference = True
-    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3}}
+    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
 
     def pools(self, concept: Concept) -> Mapping[str, Pool]:
         return {"earlier": Everything()}

@@ -12,4 +12,4 @@ class LoRA(Method):
     title = "Naive LoRA"
     source = "Staniszewski et al. 2024, arXiv 2410.04891 (baseline); LoRA: Hu et al. 2021, arXiv 2106.09685"
     carries = "one adapter"
-    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3}}
+    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}

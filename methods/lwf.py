@@ -21,7 +21,7 @@ class LwF(Method):
     title = "LwF"
     source = "after Li and Hoiem 2016, arXiv 1606.09282"
     carries = "one adapter"
-    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3}}
+    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 4e-4, "weight": 4.0}}
     knob = ("weight", (1.0, 4.0))
 
     class Config(Method.Config):

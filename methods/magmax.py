@@ -20,7 +20,7 @@ class MagMax(Method):
     title = "MagMax"
     source = "Staniszewski et al. 2024, arXiv 2410.04891, after the MagMax of Marczak et al. 2024, arXiv 2407.06322"
     carries = "merged weights"
-    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3}}
+    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 4e-4}}
 
     @torch.no_grad()
     def end(self, concept: Concept, adapter: Adapter) -> None:

@@ -13,7 +13,7 @@ class Merge(Method):
     keeps_factors = False
     carries = "merged weights"
     source = "Staniszewski et al. 2024, arXiv 2410.04891"
-    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
+    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 4e-4}}
 
     def end(self, concept: Concept, adapter: Adapter) -> None:
         adapter.fold()

@@ -26,7 +26,7 @@ class Ortho(Merge):
     title = "Merge, orthogonal init"
     carries = "all adapters"
     keeps_factors = True
-    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
+    presets = {"paper": STANISZEWSKI, **COMMON, "avatars64.v2": {"steps": 80, "lr": 4e-4}}
 
     class Config(Method.Config):
         variant: Literal["paper", "released"] = "paper"

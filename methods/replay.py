@@ -21,7 +21,7 @@ class Replay(Rehearsal):
     title = "Rehearsal"
     source = "after Chaudhry et al. 2019, arXiv 1902.10486 (experience replay from tiny memories)"
     carries = "one adapter, latents of earlier pictures"
-    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 2e-3}}
+    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
 
     class Config(Rehearsal.Config):
         kept: int = Field(default=1, ge=1, description="k, pictures of each concept")

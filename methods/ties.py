@@ -23,7 +23,7 @@ class TIES(Method):
     title = "TIES"
     source = "Yadav et al. 2023, arXiv 2306.01708"
     carries = "all adapters and their merge"
-    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3}}
+    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 1e-3, "density": 0.5}}
     knob = ("density", (0.2, 0.5))
 
     class Config(Method.Config):

@@ -18,7 +18,7 @@ class TextualInversion(Method):
     title = "Textual inversion"
     source = "Gal et al. 2023, arXiv 2208.01618"
     carries = "one embedding a concept"
-    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 5e-3}}
+    presets = {**COMMON, "avatars64.v2": {"steps": 80, "lr": 3.9e-3}}
     knob = None  # the rank is of weights that do not train
 
     class Config(Method.Config):

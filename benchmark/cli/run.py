@@ -140,6 +140,7 @@ def tune(
     from cat_bench.benchmark.errors import SpecError
     from cat_bench.benchmark.execution.workers.crew import Crew
     from cat_bench.benchmark.tuning.search import Search
+    from cat_bench.benchmark.tuning.table import winners
     from cat_bench.methods.registry import methods
 
     names = methods.names() if every else words(method) or ()
@@ -149,11 +150,14 @@ def tune(
         raise SpecError(f"tune {bracketed!r}: give the method's name alone; which settings are tried is fixed")
     given = {key: value for key, value in {"backbone": backbone, "device": device}.items() if value is not None}
     crew, worst = Crew(crew_size(workers), workers_per_gpu, cluster), 0
-    for search in [Search.of(methods.get(name), runs, given) for name in dict.fromkeys(names)]:
+    searches = [Search.of(methods.get(name), runs, given) for name in dict.fromkeys(names)]
+    for search in searches:
         for wanted in search:
             code, _ = carry_out(wanted.spec, runs, wanted.name, crew)
             if code > 128:
                 leave(code)
             worst = max(worst, code)
         typer.echo(search.write())
+    if len(searches) > 1:
+        typer.echo(winners({search.method.name: search.winner for search in searches}))
     raise typer.Exit(worst)

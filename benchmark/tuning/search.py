@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
 from cat_bench.benchmark.store.files import plain_errors, write_bytes
 from cat_bench.benchmark.tuning.protocol import KEPT, PROTOCOL, Protocol, Settings, label
-from cat_bench.benchmark.tuning.table import markdown, table
+from cat_bench.benchmark.tuning.table import markdown, table, winner
 from cat_bench.benchmark.tuning.trial import Trial, best, read_trials
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class Search:
 
     def _turned(self, trial: Trial) -> Any:
         return trial.settings.get(self.method.knob[0]) if self.method.knob else None
+
+    @property
+    def winner(self) -> Trial | None:
+        """The best setting that has all replicates; None before that, or if none learned and kept anything."""
+        return winner(self.trials, self.protocol)
 
     def write(self) -> str:
         """Write METHOD.csv, one line a cell, and METHOD.md, which is returned: all trials and the winner."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cat_bench.benchmark.tuning.protocol import Protocol, Settings, words
@@ -14,6 +14,7 @@ from cat_bench.benchmark.tuning.trial import BESIDE, Trial, best
 if TYPE_CHECKING:
     from cat_bench.methods.base import Method
 
+MISSING = "–"
 _SIGNS = {"seconds_train": "{:.0f}"}
 
 
@@ -33,18 +34,22 @@ def edge(trial: Trial | None, trials: Sequence[Trial]) -> str | None:
 def markdown(method: type[Method], trials: Sequence[Trial], protocol: Protocol, backbone: str) -> str:
     """All trials of a method, the winner in bold, and what follows from it."""
     chosen = winner(trials, protocol)
-    columns = ("settings", "n", "first", "objective", "SD", "CLIP-I share", "KPS share", *BESIDE.values())
-    lines = [f"## {method.name}", "", _line(columns), _line(["---"] * len(columns))]
-    for trial in trials:
-        mark = "**" if trial is chosen else ""
-        figures = (trial.spread, trial.fidelity, trial.preservation)
-        beside = (_number(trial.beside(name), _SIGNS.get(name, "{:.3f}")) for name in BESIDE)
-        objective = f"{mark}{_number(trial.objective)}{mark}"
-        counted = (str(len(trial.objectives)), _number(trial.first))
-        entries = (f"{mark}{words(trial.settings)}{mark}", *counted, objective)
-        lines.append(_line([*entries, *map(_number, figures), *beside]))
+    lines = [f"## {method.name}", "", *_head("settings", "n", "first")]
+    lines += [
+        _row((words(t.settings), str(len(t.objectives)), _number(t.first)), t, "**" * (t is chosen)) for t in trials
+    ]
     lines += ["", *_conclusion(method, chosen, edge(chosen, trials), backbone)]
     lines += [f"{words(trial.settings)}: {trial.trouble}" for trial in trials if trial.trouble]
+    return "\n".join(lines) + "\n"
+
+
+def winners(found: Mapping[str, Trial | None]) -> str:
+    """The winner of each method, by its name, best first; what has none last."""
+    order = sorted(found.items(), key=lambda pair: -pair[1].objective if pair[1] else 0.0)
+    rows = [
+        _row((name, words(trial.settings)) if trial else (name, MISSING), trial or Trial({})) for name, trial in order
+    ]
+    lines = ["## Winners", "", *_head("method", "settings"), *rows]
     return "\n".join(lines) + "\n"
 
 
@@ -83,9 +88,20 @@ def _conclusion(method: type[Method], chosen: Trial | None, end: str | None, bac
     yield f'Preset: `"{backbone}": {{{new}}}`'
 
 
+def _head(*first: str) -> tuple[str, str]:
+    columns = (*first, "objective", "SD", "CLIP-I share", "KPS share", *BESIDE.values())
+    return _line(columns), _line(["---"] * len(columns))
+
+
+def _row(first: tuple[str, ...], trial: Trial, mark: str = "") -> str:
+    figures = map(_number, (trial.spread, trial.fidelity, trial.preservation))
+    beside = (_number(trial.beside(name), _SIGNS.get(name, "{:.3f}")) for name in BESIDE)
+    return _line([f"{mark}{first[0]}{mark}", *first[1:], f"{mark}{_number(trial.objective)}{mark}", *figures, *beside])
+
+
 def _line(entries: Sequence[str]) -> str:
     return f"| {' | '.join(entries)} |"
 
 
 def _number(value: float, sign: str = "{:.3f}") -> str:
-    return "–" if math.isnan(value) else sign.format(value).replace("-", "−")
+    return MISSING if math.isnan(value) else sign.format(value).replace("-", "−")

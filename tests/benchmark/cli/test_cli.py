@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -41,8 +40,8 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["run", "--method", "cat[lr=fast]"], "cat[lr=fast]: method cat: lr = 'fast': Input should be a valid number"),
         (["run", "--method", "cat[preset=papr]"], "cat[preset=papr]: method cat: no preset 'papr'; it has: paper"),
         (
-            ["run", "--method", "lora,lora[lr=2e-3]"],
-            "methods lora and lora[lr=0.002] have the same settings: leave one",
+            ["run", "--method", "lora,lora[lr=1e-3]"],
+            "methods lora and lora[lr=0.001] have the same settings: leave one",
         ),
         (["run", "--backbone", "no-such-model"], "backbone 'no-such-model' not found"),
         (["run", "--dino", "dino-vits16"], "DINO model 'dino-vits16' not found; did you mean 'facebook/dino-vits16'?"),
@@ -155,19 +154,18 @@ def test_lists(what: str, has: str, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert has in capsys.readouterr().out
 
 
-def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_that_takes_its_time() -> None:
     code = (
         "import sys; sys.argv = ['cat-bench', '--help']\n"
         "from cat_bench.benchmark.cli.main import main\n"
         "try: main()\n"
-        "finally: assert not {'torch', 'pandas', 'numpy', 'pydantic', 'diffusers'} & set(sys.modules)\n"
+        "finally: print(','.join({name.split('.')[0] for name in sys.modules}))\n"
     )
-    took = []
-    for _ in range(3):
-        began = time.monotonic()
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        took.append(time.monotonic() - began)
-    assert min(took) < 0.5
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(ended.stdout.splitlines()[-1].split(","))
+    assert "typer" in loaded
+    heavy = {"torch", "numpy", "scipy", "pandas", "pyarrow", "matplotlib", "pydantic", "diffusers", "peft", "ray"}
+    assert not heavy & loaded
 
 
 def test_a_second_signal_ends_the_process_there_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

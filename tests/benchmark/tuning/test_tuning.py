@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import math
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +20,7 @@ from cat_bench.benchmark.planning.events import StageEnded
 from cat_bench.benchmark.planning.variant import Variant
 from cat_bench.benchmark.tuning.protocol import KEPT, PROTOCOL, Protocol, label, words
 from cat_bench.benchmark.tuning.search import Search
-from cat_bench.benchmark.tuning.table import edge, markdown, preset, winner
+from cat_bench.benchmark.tuning.table import edge, markdown, preset, winner, winners
 from cat_bench.benchmark.tuning.trial import BESIDE, Outcome, Trial, best
 from cat_bench.methods.base import Method
 from cat_bench.methods.cat import CAT
@@ -123,6 +125,14 @@ def test_the_winner_has_all_replicates_and_the_edge_is_told() -> None:
     nothing = Trial(PROTOCOL.grid(CAT)[3], tuple(outcome(0.0, 0.5, r) for r in range(5)))
     assert winner((once, nothing), PROTOCOL) is None
     assert "No winner" in markdown(CAT, (once, nothing), PROTOCOL, "avatars64.v2")
+
+
+def test_winners_stand_best_first_and_a_method_without_one_last() -> None:
+    good, better = (Trial({"lr": 1e-3}, (outcome(a, a), outcome(a, a, 1))) for a in (0.4, 0.6))
+    lines = winners({"none": None, "good": good, "better": better}).splitlines()
+    assert [line.split(" | ")[0] for line in lines[4:]] == ["| better", "| good", "| none"]
+    assert lines[4].startswith("| better | lr 0.001 | 0.600 | 0.000 | 0.600 | 0.600 |") and "nan" not in lines[-1]
+    assert len({line.count("|") for line in lines[2:]}) == 1
 
 
 def test_a_preset_keeps_what_was_not_tuned_and_leaves_out_defaults() -> None:
@@ -258,3 +268,13 @@ def test_the_page_says_what_is_done() -> None:
             assert told_knob == "none"
         else:
             assert (told_knob, tuple(map(float, values.split(",")))) == knob
+
+
+def test_presets_are_the_winners_of_the_page_and_none_lies_at_the_edge() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "tuned.md").read_text(encoding="utf-8")
+    told = {section.split("\n", 1)[0]: section for section in page.split("\n## ")[1:] if "Preset: " in section}
+    assert sorted(told) == sorted(methods.names()) and "at the edge**" not in page
+    for name, section in told.items():
+        found = re.search(r'^Preset: `"avatars64\.v2": (\{.*\})`$', section, re.MULTILINE)
+        assert found is not None
+        assert methods.get(name).presets["avatars64.v2"] == ast.literal_eval(found[1])
