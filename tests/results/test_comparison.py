@@ -14,7 +14,6 @@ import pytest
 from cat_bench.benchmark.studies.statistics.page import of_run, pools_of
 from cat_bench.results.errors import ResultError
 from cat_bench.results.measures.figures import figures
-from cat_bench.results.measures.marks import noise_floor
 from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.tables.summary import summarise
@@ -215,7 +214,6 @@ def test_the_margin_is_the_noise_of_two_scorings(replicates: Path, monkeypatch: 
     assert margin(run, known["kps_class"]) == pytest.approx(0.03 * math.sqrt(2))
     assert margin(run, known["clip_i_retention"]) is margin(run, known["seconds_train"]) is None
     assert compare(run, "kps_class")[0].margin == pytest.approx(0.03 * math.sqrt(2))
-    assert noise_floor("kps", "avatars64.v2-clip") == pytest.approx(0.008, abs=5e-5)
 
 
 def test_unknown_names_are_one_line_errors(replicates: Path) -> None:
