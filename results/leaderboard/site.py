@@ -23,7 +23,8 @@ from cat_bench.results.leaderboard.rules import Rules
 from cat_bench.results.leaderboard.union import Entry, Group, as_run, cautions, grouped, reference_entry
 from cat_bench.results.records.long_table import write_atomically
 from cat_bench.results.tables.formats import Entry as Cell
-from cat_bench.results.tables.formats import Table, headline, note
+from cat_bench.results.tables.formats import Table, headline
+from cat_bench.results.tables.notes import note
 from cat_bench.results.tables.sentences import few, sentences
 from cat_bench.results.tables.summary import Summary, summarise
 from cat_bench.results.tables.verdicts import verdict_table, verdicts

@@ -14,7 +14,8 @@ from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report import reading
 from cat_bench.results.report.tiles import Tiles
 from cat_bench.results.tables.answers import MARKS, ablations, answers, glance
-from cat_bench.results.tables.formats import SAMPLED, group_tables, headline
+from cat_bench.results.tables.formats import group_tables, headline
+from cat_bench.results.tables.notes import SAMPLED
 from cat_bench.results.tables.sentences import few, sentences, stopped
 from cat_bench.results.tables.summary import Summary
 from cat_bench.results.tables.verdicts import verdict_table

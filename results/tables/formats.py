@@ -7,6 +7,7 @@ from pathlib import Path
 from cat_bench.results.measures.figures import GROUPS, HEADLINE, Figure
 from cat_bench.results.measures.marks import MARK
 from cat_bench.results.records.run_folder import Run
+from cat_bench.results.tables.notes import carried, gaps, note
 from cat_bench.results.tables.summary import Row, Summary, Value, summarise
 
 MISSING = "–"
@@ -84,19 +85,6 @@ def table(summary: Summary, name: str, title: str, chosen: Sequence[Figure]) -> 
     return Table(name, title, columns, tuple(rows), roles, said, gaps(shown, chosen), tuple(doubts))
 
 
-def carried(rows: Sequence[Row]) -> str:
-    """What each method takes from concept to concept, and which rows are not to be compared as equals."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if row.carries:
-            found.setdefault(row.carries, []).append(row.name)
-    text = "; ".join(f"{what} ({', '.join(names)})" for what, names in found.items())
-    apart = [row.name for row in rows if row.role == "reference"]
-    return (f" Carried from concept to concept: {text}." if text else "") + (
-        f" References, not ranked: {', '.join(apart)}." if apart else ""
-    )
-
-
 def marked(label: str, figure: Figure, summary: Summary) -> str:
     """A column's head, with a mark where the figure's metric failed a test of the instrument."""
     return f"{label} {MARK}" if figure.metric in summary.doubts else label
@@ -105,42 +93,6 @@ def marked(label: str, figure: Figure, summary: Summary) -> str:
 def _has(row: Row, chosen: Sequence[Figure]) -> bool:
     """Whether a row has any of these figures."""
     return any(row.values[figure.id].mean is not None for figure in chosen)
-
-
-def gaps(rows: Sequence[Row], chosen: Sequence[Figure]) -> tuple[str, ...]:
-    """One line for each row and reason: which of the chosen figures it lacks, wholly or for some cells."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        for figure in chosen:
-            if reason := row.values[figure.id].reason:
-                found.setdefault((row.title, reason), []).append(figure.id)
-    lines = []
-    for (title, reason), lacking in found.items():
-        what = "all figures" if len(lacking) == len(chosen) else ", ".join(lacking)
-        lines.append(f"{title}, {what}: {reason}")
-    return tuple(lines)
-
-
-SAMPLED = {
-    "all": "Sampled: after every stage, all concepts learned so far.",
-    "diagonal+last": "Sampled (--stages diagonal+last): after each stage the concept just learned, after the last all.",
-    "last": "Sampled (--stages last): after the last stage alone.",
-}
-
-
-def note(summary: Summary) -> str:
-    """What the numbers of this summary are: mean and interval, or one value; of which stages, if not of all."""
-    return _spread(summary) + (f" {SAMPLED[summary.stages]}" if summary.stages != "all" else "")
-
-
-def _spread(summary: Summary) -> str:
-    counts = {row.cells for row in summary.methods if row.cells}
-    if counts == {1}:
-        return "n = 1: one cell a method, so there is no interval and small differences can be noise. Bold: best value."
-    single = " Rows with n = 1 have no interval." if 1 in counts else ""
-    cells = "replicates (another order and seed each)" if summary.replicated else "cells (seeds × orders)"
-    width = f"Mean ± half the width of its 95 % interval over n {cells}, for a new order and seed."
-    return f"{width}{single} Bold: the best, and what the paired interval cannot tell from it; no bold where all tie."
 
 
 def headline(summary: Summary) -> Table:
@@ -169,14 +121,20 @@ def summary_table(run_folder: Path | str) -> Table:
 
 
 def markdown(tables: Sequence[Table], trouble: Sequence[str] = (), mixtures: Sequence[str] = ()) -> str:
-    """All tables as Markdown; troubled cells, and what was not made alike, listed at the end."""
-    parts = []
+    """All tables as Markdown; troubled cells, and what was not made alike, listed at the end.
+
+    A note that the table above has as well is not repeated.
+    """
+    parts, said = [], ""
     for t in tables:
         head = "| " + " | ".join(t.columns) + " |"
         rule = "| --- |" + " ---: |" * (len(t.columns) - 1)
         lines = ["| " + " | ".join(f"**{e.text}**" if e.mark else e.text for e in row) + " |" for row in t.rows]
-        notes = [t.note, *(f"\n{doubt}" for doubt in t.doubts), *(f"\n- – {gap}" for gap in t.gaps)]
-        parts.append("\n".join([f"## {t.title}", "", head, rule, *lines, "", *notes]))
+        notes = [t.note] if t.note != said else []
+        listed = "\n".join(f"- – {gap}" for gap in t.gaps)
+        below = (part for part in (*notes, *t.doubts, listed) if part)
+        parts.append("\n\n".join(["\n".join([f"## {t.title}", "", head, rule, *lines]), *below]))
+        said = t.note
     if trouble:
         parts.append("\n".join(["## Cells without figures", "", *(f"- {line}" for line in trouble)]))
     if mixtures:
