@@ -12,6 +12,7 @@ from cat_bench.results.measures.available import drawn_metrics, strata_of
 from cat_bench.results.measures.figure import KEPT
 from cat_bench.results.measures.metrics import metric
 from cat_bench.results.pictures.curves import LEAST, keys_of, mean_half
+from cat_bench.results.pictures.names import Point, name_points, settle
 from cat_bench.results.pictures.panels import BANDS, CEILING, FLOOR, bound_in_sight, bounds, legend, lines, ticks
 from cat_bench.results.pictures.style import FAINT, PAPER, Plot, looks, of_method, styled
 from cat_bench.results.records.run_folder import Run
@@ -134,27 +135,38 @@ def _scatters(run: Run, summary: Summary, x: tuple[str, str], y: tuple[str, str]
     with styled():
         names = drawn_metrics(run)
         figure = Figure(figsize=(4.6 * len(names), 4.2), layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
-            _scatter(axes, run, summary, x[0].format(name), y[0].format(name))
+        panels = list(zip(figure.subplots(1, len(names)), names, strict=True))
+        named = []
+        for axes, name in panels:
+            named.append(_scatter(axes, run, summary, x[0].format(name), y[0].format(name)))
             axes.set_title(metric(name).short)
             axes.set_title(corner, loc="right", color=FAINT, fontweight="normal", fontsize=9)
             axes.set_xlabel(x[1])
             axes.set_ylabel(y[1])
         legend(figure, looks(run.methods), joined=False)
+        settle(figure)
+        for (axes, _), points in zip(panels, named, strict=True):
+            name_points(axes, points)
         return figure
 
 
-def _scatter(axes: Axes, run: Run, summary: Summary, x: str, y: str) -> None:
+def _scatter(axes: Axes, run: Run, summary: Summary, x: str, y: str) -> dict[str, Point]:
     """Points of the methods with crosses of 95 % intervals; floor and ceiling as lines where they are in sight."""
-    styles = looks(run.methods)
+    styles, points = looks(run.methods), {}
     bars: dict[str, Any] = {"elinewidth": 1.2, "capsize": 2.5, "zorder": 3}
     for row in summary.learning:
         a, b = row.values[x], row.values[y]
         if a.mean is not None and b.mean is not None:
             s = styles[row.name]
-            dot: dict[str, Any] = {"color": s.color, "marker": s.marker, "markersize": 9, "markeredgecolor": "white"}
+            dot: dict[str, Any] = {
+                "color": s.color,
+                "marker": s.marker,
+                "markersize": 13 if s.marker == "*" else 9,
+                "markeredgecolor": "white",
+            }
             cross: dict[str, Any] = {"xerr": a.half, "yerr": b.half} if min(a.n, b.n) >= LEAST else {}
             drawn = axes.errorbar(a.mean, b.mean, linestyle="none", **cross, **dot, **bars)
+            points[row.name] = Point(a.mean, b.mean, cross.get("xerr") or 0.0, cross.get("yerr") or 0.0)
             for artist in drawn.get_children():
                 artist.set_gid(of_method(row.name))
     axes.margins(0.10)
@@ -164,3 +176,4 @@ def _scatter(axes: Axes, run: Run, summary: Summary, x: str, y: str) -> None:
     for row, style in ((summary.rows[0], FLOOR), (summary.rows[-1], CEILING)):
         bound_in_sight(axes, row.values[x].mean, row.role, style, vertical=True)
         bound_in_sight(axes, row.values[y].mean, row.role, style, vertical=False)
+    return points
