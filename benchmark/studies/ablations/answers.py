@@ -16,16 +16,16 @@ from cat_bench.benchmark.studies.ablations.asked import Asked
 if TYPE_CHECKING:
     from cat_bench.results.records.run_folder import Run
 
-# What is compared, with how more and less of it is called.
+# What is compared, by what it is called; more is better in all.
 FIGURES = {
-    "part_accuracy_average": ("part accuracy", "part accuracy"),
-    "clip_i_average": ("CLIP-I", "CLIP-I"),
-    "concept_accuracy_average": ("concept accuracy", "concept accuracy"),
-    "clip_i_forgetting": ("less forgetting of CLIP-I", "more forgetting of CLIP-I"),
-    "kps_class": ("KPS of the class", "KPS of the class"),
-    "kps_other": ("KPS of what is none of it", "KPS of what is none of it"),
+    "part_accuracy_average": "part accuracy",
+    "clip_i_average": "CLIP-I",
+    "concept_accuracy_average": "concept accuracy",
+    "clip_i_plasticity": "CLIP-I just after learning",
+    "clip_i_bwt": "backward transfer of CLIP-I",
+    "kps_class": "KPS of the class",
+    "kps_other": "KPS of what is none of it",
 }
-LOWER = ("clip_i_forgetting",)
 Values = Mapping[str, Mapping[tuple[int, int], float]]  # by figure and (order, seed)
 
 _HEAD = """# What each method's own idea adds
@@ -36,6 +36,9 @@ Differences are paired by replicate (order r with training seed r, the same nois
 the interval of 95 % by Student's t with n − 1 degrees of freedom. The answers are written by rule: where the interval
 excludes 0 the idea *adds* or *costs*; elsewhere *no difference can be told*, which is not the same as no difference. No
 interval is widened for the number of questions: of twenty that ask about nothing, one excludes 0.
+
+Accuracies and CLIP-I are means over all concepts after the last stage. Backward transfer is the mean change of a
+concept's CLIP-I from its own stage to the last: negative where it was forgotten.
 """
 
 
@@ -71,14 +74,13 @@ def answer(idea: str, found: Mapping[str, Difference]) -> str:
     known = {figure: one for figure, one in found.items() if math.isfinite(one.low)}
     if not known:
         return f"{idea}: fewer than two replicates say nothing."
-    gains = {figure: one.sign * (-1 if figure in LOWER else 1) for figure, one in known.items()}
     parts = []
-    for gain, verb in ((1, "adds"), (-1, "costs")):
-        told = [_told(figure, known[figure], gain) for figure in known if gains[figure] == gain]
+    for sign, verb in ((1, "adds"), (-1, "costs")):
+        told = [_told(figure, one) for figure, one in known.items() if one.sign == sign]
         parts += [f"{verb} {_listed(told)}"] if told else []
-    rest = [FIGURES[figure][0].removeprefix("less ") for figure in known if not gains[figure]]
+    rest = [FIGURES[figure] for figure, one in known.items() if not one.sign]
     if not parts:
-        return f"{idea}: no difference can be told in {_listed(rest)}."
+        return f"{idea}: no difference can be told in any figure."
     undecided = f"; no difference can be told in {_listed(rest)}" if rest else ""
     return f"{idea} {' and '.join(parts)}{undecided}."
 
@@ -132,9 +134,8 @@ def _section(run: Run, asked: Asked) -> Iterator[str]:
     yield f"| | `{one}` | `{other}` | difference | 95 % interval | n |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for figure, d in found.items():
-        name = "forgetting of CLIP-I ↓" if figure in LOWER else FIGURES[figure][0]
-        means = (f"{_mean(table[figure]):.3f}" for table in (ours, theirs))
-        yield f"| {name} | {' | '.join(means)} | {_signed(d.mean)} | {_interval(d)} | {d.n} |"
+        means = " | ".join(_number(_mean(table[figure])) for table in (ours, theirs))
+        yield f"| {FIGURES[figure]} | {means} | {_signed(d.mean)} | {_interval(d)} | {d.n} |"
 
 
 def _agreement(run: Run, one: str, other: str) -> str:
@@ -150,8 +151,10 @@ def _agreement(run: Run, one: str, other: str) -> str:
 
 def _about(run: Run) -> str:
     spec, sequence, made = run.info["spec"], run.info["sequence"], run.info["versions"]
-    sampler = ", ".join(f"{key} {value}" for key, value in spec["sampler"].items() if key != "batch")
-    drawn = f"{spec['images_per_prompt']} images a prompt, stages {spec['stages']} ({sampler})"
+    settings = ", ".join(f"{key} {value}" for key, value in spec["sampler"].items() if key not in ("name", "batch"))
+    drawn = (
+        f"{spec['images_per_prompt']} images a prompt, stages {spec['stages']}, {spec['sampler']['name']} ({settings})"
+    )
     return (
         f"`{sequence['id']}.v{sequence['version']}` on `{run.info['backbone']['id']}`, {drawn}, torch {made['torch']}"
     )
@@ -164,9 +167,9 @@ def _settings(run: Run) -> Iterator[str]:
         yield f"| `{label}` | {config['lr']:g} | {config['rank']} | {config['steps']} | {layers} |"
 
 
-def _told(figure: str, d: Difference, gain: int) -> str:
+def _told(figure: str, d: Difference) -> str:
     low, high = sorted((abs(d.low), abs(d.high)))
-    return f"{FIGURES[figure][0 if gain > 0 else 1]} ({abs(d.mean):.3f}, {low:.3f} to {high:.3f})"
+    return f"{FIGURES[figure]} ({abs(d.mean):.3f}, {low:.3f} to {high:.3f})"
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -178,8 +181,12 @@ def _mean(found: Mapping[tuple[int, int], float]) -> float:
     return float(np.mean(there)) if there else math.nan
 
 
+def _number(value: float, sign: str = "") -> str:
+    return "–" if math.isnan(value) else f"{value:{sign}.3f}".replace("-", "−")
+
+
 def _signed(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+    return _number(value, "+")
 
 
 def _interval(d: Difference) -> str:

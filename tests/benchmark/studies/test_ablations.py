@@ -65,19 +65,19 @@ def test_the_answer_follows_from_the_intervals_alone() -> None:
     found = {
         "part_accuracy_average": Difference(0.05, 0.01, 0.09, 5),
         "clip_i_average": Difference(0.05, -0.01, 0.11, 5),
-        "clip_i_forgetting": Difference(-0.2, -0.3, -0.1, 5),
+        "clip_i_bwt": Difference(0.2, 0.1, 0.3, 5),
         "kps_class": Difference(-0.04, -0.05, -0.03, 5),
         "kps_other": Difference(0.0, -0.05, 0.05, 5),
     }
     assert answer("The term", found) == (
-        "The term adds part accuracy (0.050, 0.010 to 0.090) and less forgetting of CLIP-I (0.200, 0.100 to 0.300) and "
-        "costs KPS of the class (0.040, 0.030 to 0.050); no difference can be told in CLIP-I and KPS of "
+        "The term adds part accuracy (0.050, 0.010 to 0.090) and backward transfer of CLIP-I (0.200, 0.100 to 0.300) "
+        "and costs KPS of the class (0.040, 0.030 to 0.050); no difference can be told in CLIP-I and KPS of "
         "what is none of it."
     )
-    worse = {"clip_i_forgetting": Difference(0.2, 0.1, 0.3, 5)}
-    assert answer("It", worse) == "It costs more forgetting of CLIP-I (0.200, 0.100 to 0.300)."
-    undecided = {"kps_class": Difference(0.0, -0.1, 0.1, 5), "clip_i_forgetting": Difference(0.0, -0.1, 0.1, 5)}
-    assert answer("It", undecided) == "It: no difference can be told in KPS of the class and forgetting of CLIP-I."
+    worse = {"clip_i_bwt": Difference(-0.2, -0.3, -0.1, 5)}
+    assert answer("It", worse) == "It costs backward transfer of CLIP-I (0.200, 0.100 to 0.300)."
+    undecided = {"kps_class": Difference(0.0, -0.1, 0.1, 5), "clip_i_bwt": Difference(0.0, -0.1, 0.1, 5)}
+    assert answer("It", undecided) == "It: no difference can be told in any figure."
     assert (
         answer("It", {"kps_class": Difference(0.1, math.nan, math.nan, 1)})
         == "It: fewer than two replicates say nothing."
