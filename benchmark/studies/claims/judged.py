@@ -114,7 +114,8 @@ def _no_loss(c: Comparison) -> tuple[Verdict, str]:
         return "supported", f"there is no loss {within}"
     if c.verdict == "worse":
         return "contradicted", "the interval lies below 0: something is lost"
-    return "undecided", _open(c)
+    most = number(c.margin, c.figure) if c.margin else "0"
+    return "undecided", f"a loss of more than {most} cannot be ruled out{_needed(c)}"
 
 
 def _few(c: Comparison) -> str | None:
@@ -130,6 +131,8 @@ def _open(c: Comparison) -> str:
     outside = c.low is not None and c.high is not None and not c.low <= 0 <= c.high
     adjusted = f"the interval excludes 0, but p is above {ALPHA:g} once it is adjusted for the claim's comparisons"
     said = adjusted if outside else "the interval has 0 in it"
-    if c.needed is None:
-        return f"{said}; the effect is too small for any number of replicates"
-    return f"{said}; about {c.needed} more replicates are likely needed"
+    return said + (_needed(c) or "; the effect is too small for any number of replicates")
+
+
+def _needed(c: Comparison) -> str:
+    return "" if c.needed is None else f"; about {c.needed} more replicates are likely needed"
