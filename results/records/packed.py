@@ -2,7 +2,8 @@
 
     run.json               what the run recorded of itself
     base/                  stage.json and scores.parquet of the untouched backbone, as they are
-    cells.json             how each cell ended, and of its stages what they cost and their keys
+    cells.json             how each cell ended, and of its stages what they cost and their keys; the versions that they
+                           were made with are listed once, and a stage says which of these
     totals.parquet         the long table of all cells; rows that differ only in prompt, image or noise are one: `value`
                            is their mean, `rows` how many they are
 
@@ -25,7 +26,7 @@ from cat_bench.results.records.long_table import BASE, write_atomically
 from cat_bench.results.records.totals import Totals
 
 CELLS, TOTALS = "cells.json", "totals.parquet"
-VERSION = 1
+VERSION = 2
 SHIPPED = Path(__file__).parents[1] / "reference"  # packed runs by the id of their sequence
 SCHEMA = pa.schema(
     [
@@ -68,9 +69,10 @@ def pack(run: Path, info: Mapping[str, Any], cells: Sequence[Cell], folder: Path
     arrays = [pa.array(whole[field.name], type=field.type, from_pandas=True) for field in SCHEMA]
     pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), buffer, compression="zstd")
     write_atomically(folder / TOTALS, buffer.getvalue())
-    lines = [json.dumps(_described(cell), ensure_ascii=False) for cell in cells]
-    text = f'{{"schema_version": {VERSION}, "cells": [\n' + ",\n".join(lines) + "\n]}\n"
-    write_atomically(folder / CELLS, text.encode())
+    made: list[Any] = []
+    lines = [json.dumps(_described(cell, made), ensure_ascii=False) for cell in cells]
+    head = f'{{"schema_version": {VERSION}, "made": {json.dumps(made, ensure_ascii=False)}, "cells": [\n'
+    write_atomically(folder / CELLS, (head + ",\n".join(lines) + "\n]}\n").encode())
     for name in ("stage.json", SCORES):
         write_atomically(folder / BASE / name, (run / BASE / name).read_bytes())
     info = {key: value for key, value in info.items() if key != "complete"}
@@ -93,10 +95,10 @@ def packed_cells(folder: Path) -> Iterator[Cell]:
         for cell in said["cells"]:
             key = (str(cell["method"]), int(cell["order"]), int(cell["seed"]))
             place = folder / key[0] / f"order{key[1]}-seed{key[2]}"  # which is not there
-            stages = tuple(Stage(int(info["stage"]), str(info["concept"]), place, info) for info in cell["stages"])
+            stages = tuple(_stage(info, place, said["made"]) for info in cell["stages"])
             totals = _totals(tables[key]) if key in tables else Totals()
             yield Cell(*key, str(cell["status"]), cell["reason"], place, stages, totals)
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
         raise ResultError(f"{folder} cannot be read as a packed run ({error})") from error
 
 
@@ -107,11 +109,21 @@ def _summed(cell: Cell) -> pd.DataFrame:
     return table.assign(method=cell.method, order=cell.order, seed=cell.seed).reindex(columns=SCHEMA.names)
 
 
-def _described(cell: Cell) -> dict[str, Any]:
+def _stage(info: Mapping[str, Any], place: Path, made: Sequence[Any]) -> Stage:
+    known = {**info, "made": made[info["made"]]} if "made" in info else info
+    return Stage(int(info["stage"]), str(info["concept"]), place, known)
+
+
+def _described(cell: Cell, made: list[Any]) -> dict[str, Any]:
+    """What cells.json says of a cell. made: with what its stages were made is added, unless it is there."""
     stages = []
     for stage in cell.stages:
         info: dict[str, Any] = {"stage": stage.number, "concept": stage.concept}
-        info |= {key: stage.info[key] for key in (*_KEPT, "made") if key in stage.info}
+        info |= {key: stage.info[key] for key in _KEPT if key in stage.info}
+        if "made" in stage.info:
+            if stage.info["made"] not in made:
+                made.append(stage.info["made"])
+            info["made"] = made.index(stage.info["made"])
         if cell.prompted_by_token:
             info["config"] = {"noun": False}
         stages.append(info)

@@ -17,6 +17,7 @@ from cat_bench.benchmark.planning.spec import resolve, suggestion
 from cat_bench.benchmark.store.files import plain_errors
 from cat_bench.benchmark.studies.command import carry_out
 from cat_bench.benchmark.studies.reference.asked import Asked, asked
+from cat_bench.results.leaderboard.pictures import small_png
 from cat_bench.results.pictures.grids import method_grid
 from cat_bench.results.records.long_table import write_atomically
 from cat_bench.results.records.packed import pack
@@ -46,18 +47,11 @@ def write_reference(run_folder: Path, out: Path, command: str) -> Path:
     write_csv(verdict_frame(compared), folder / "verdicts.csv")
     grids = {f"{grid.name}.png": grid.png for grid in (method_grid(run, run.of(method)[0]) for method in run.methods)}
     for name, png in grids.items():
-        write_atomically(folder / "grids" / name, _in_few_colours(png))
+        write_atomically(folder / "grids" / name, small_png(Image.open(io.BytesIO(png)).convert("RGB")))
     for stale in (folder / "grids").glob("*.png"):
         if stale.name not in grids:
             stale.unlink()
     return folder
-
-
-def _in_few_colours(png: bytes) -> bytes:
-    """The same picture in 256 colours of its own: a third of the bytes."""
-    buffer = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def chosen(only: list[str] | None, replicates: int | None) -> tuple[Asked, ...]:
