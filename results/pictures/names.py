@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import textalloc
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from cat_bench.results.pictures.style import FAINT, INK, of_method
 
@@ -22,14 +20,6 @@ class Point:
     y: float
     across: float = 0.0
     up: float = 0.0
-
-
-def settle(figure: Figure) -> None:
-    """Fix where the panels are: names are placed by what they would lie on."""
-    FigureCanvasAgg(figure)
-    if (engine := figure.get_layout_engine()) is not None:
-        engine.execute(figure)
-        figure.set_layout_engine(None)
 
 
 def name_points(axes: Axes, points: Mapping[str, Point]) -> None:

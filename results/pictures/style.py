@@ -133,6 +133,14 @@ def styled() -> Iterator[None]:
         yield
 
 
+def settle(figure: Figure) -> None:
+    """Fix where the panels are, once: not again for every format, and known to what is placed by them."""
+    FigureCanvasAgg(figure)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 @dataclass(frozen=True)
 class Plot:
     """One finished plot. `description` is its text alternative."""
@@ -146,12 +154,9 @@ class Plot:
     @classmethod
     def of(cls, name: str, title: str, description: str, figure: Figure) -> "Plot":
         """Draws a figure as SVG text and PNG bytes (200 dpi), without dates, so that it can be repeated exactly."""
-        FigureCanvasAgg(figure)
         svg, png = io.StringIO(), io.BytesIO()
         with styled():
-            if (engine := figure.get_layout_engine()) is not None:  # once, not again for every format
-                engine.execute(figure)
-                figure.set_layout_engine(None)
+            settle(figure)
             figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": "cat-bench"})
             figure.savefig(png, format="png", dpi=200, metadata={"Software": "cat-bench"})
         return cls(name, title, description, _named(svg.getvalue()), png.getvalue())

@@ -12,9 +12,9 @@ from cat_bench.results.measures.available import drawn_metrics, strata_of
 from cat_bench.results.measures.figure import KEPT
 from cat_bench.results.measures.metrics import metric
 from cat_bench.results.pictures.curves import LEAST, keys_of, mean_half
-from cat_bench.results.pictures.names import Point, name_points, settle
+from cat_bench.results.pictures.names import Point, name_points
 from cat_bench.results.pictures.panels import BANDS, CEILING, FLOOR, bound_in_sight, bounds, legend, lines, ticks
-from cat_bench.results.pictures.style import FAINT, PAPER, Plot, looks, of_method, styled
+from cat_bench.results.pictures.style import FAINT, PAPER, Plot, looks, of_method, settle, styled
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.scoring.scores import ALL
 from cat_bench.results.tables.summary import Row, Summary

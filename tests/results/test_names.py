@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from cat_bench.results.pictures.names import Point, name_points, settle
-from cat_bench.results.pictures.style import of_method
+from cat_bench.results.pictures.names import Point, name_points
+from cat_bench.results.pictures.style import of_method, settle
 
 METHODS = [f"method{i:02}" for i in range(19)]
 
