@@ -82,6 +82,23 @@ def test_a_form_of_prompts_without_the_noun_is_kept(make_run: Callable[..., Path
     assert cell.prompted_by_token and not math.isnan(cell.totals.mean.iloc[0])
 
 
+def test_with_what_stages_were_made_is_listed_once_and_read_back(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_run(methods=("lora", "cat"), concepts=("marivi", "tolbek"), pictures=False)
+    path = next(folder.glob("lora/*/02-tolbek/stage.json"))
+    info = json.loads(path.read_text())
+    info["made"]["sample"] = {"torch": "2.15.0", "gpu": "NVIDIA H100"}
+    path.write_text(json.dumps(info))
+    run = Run.open(folder)
+    pack(folder, run.info, run.cells, tmp_path)
+    known, read = ([s.info["made"] for c in one.cells for s in c.stages] for one in (run, Run.open(tmp_path)))
+    assert read == known and info["made"] in read and len(read) == 4
+    text = (tmp_path / CELLS).read_text()
+    assert len(json.loads(text)["made"]) == 2 and text.count("2.15.0") == 1
+    (tmp_path / CELLS).write_text(text.replace('"made": 1', '"made": 2'))
+    with pytest.raises(ResultError, match="cannot be read as a packed run"):
+        list(packed_cells(tmp_path))
+
+
 def test_damage_is_said(both: tuple[Run, Run], tmp_path: Path) -> None:
     run = both[0]
     pack(run.folder, run.info, run.cells, tmp_path)
