@@ -7,6 +7,7 @@ again as one process with N threads.
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import time
@@ -52,6 +53,8 @@ def join_team() -> None:
     if "WORLD_SIZE" in os.environ and not team.is_initialized():
         torch.set_num_threads(1)
         team.init_process_group("gloo")
+        # its threads end before the interpreter does: one that wants Python's lock later aborts the process
+        atexit.register(team.destroy_process_group)
 
 
 def leads() -> bool:
