@@ -8,7 +8,9 @@ import pytest
 from scipy import stats
 
 from cat_bench.benchmark.studies.statistics import simulated as study
-from cat_bench.benchmark.studies.statistics.page import page
+from cat_bench.benchmark.studies.statistics.page import of_run, page
+from cat_bench.results.records.packed import SHIPPED
+from cat_bench.results.records.run_folder import Run
 from cat_bench.results.verdicts import intervals
 from cat_bench.results.verdicts.always_valid import UntilDecided, always_valid, critical, e_value
 from cat_bench.results.verdicts.checks import bootstrap_t, sign_flip, wins
@@ -242,3 +244,18 @@ def test_differences_drawn_again_cover_their_mean() -> None:
     pool = study.shares(rng(13), 1, 200)[0]
     for n in study.COUNTS:
         assert abs(study.coverage_resampled(rng(14), pool, n, TIMES) - 0.95) <= 2 * ERROR
+
+
+def test_ten_values_drawn_again_cover_less_than_they_should_even_if_normal() -> None:
+    large, small = (study.coverage_redrawn(rng(15), size, 5, pools=100, times=500) for size in (400, 10))
+    assert large == pytest.approx(0.95, abs=0.01)
+    assert 0.91 <= small <= 0.94
+
+
+def test_a_runs_own_differences_are_drawn_again_beside_their_yardstick() -> None:
+    lines = list(of_run(Run.open(SHIPPED / "faces5"), 50))
+    ours, yardstick = (
+        [float(cell) for cell in line.split("|")[3:6]] for line in lines if "mean of" in line
+    )  # the shares for n = 3, 5 and 10
+    assert ours == pytest.approx(yardstick, abs=0.04)
+    assert sum(line.startswith("| clora − lora, ") for line in lines) == 5

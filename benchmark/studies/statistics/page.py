@@ -95,10 +95,16 @@ def of_run(run: Run, times: int) -> Iterator[str]:
             yield f"{_row(name, figures)} {needed or 'too many'} |"
     yield "\n| differences drawn again | of | covered, n = 3 | n = 5 | n = 10 |\n| --- | ---: | ---: | ---: | ---: |"
     rng = np.random.default_rng(1)
+    shares = []
     for c in (c for found in compared.values() for c in found):
         pool = np.array(c.differences)
-        share = [sim.coverage_resampled(rng, pool, n, times) for n in sim.COUNTS]
-        yield _row(f"{c.method} − {c.against}, {c.figure.id} | {c.n}", share)
+        shares.append([sim.coverage_resampled(rng, pool, n, times) for n in sim.COUNTS])
+        yield _row(f"{c.method} − {c.against}, {c.figure.id} | {c.n}", shares[-1])
+    if shares:
+        yield _row("mean of these | ", np.mean(shares, axis=0).tolist())
+    for size in sorted({c.n for found in compared.values() for c in found}):
+        yardstick = [sim.coverage_redrawn(rng, size, n, times=times) for n in sim.COUNTS]
+        yield _row(f"normal values drawn again, mean of 300 sets | {size}", yardstick)
 
 
 def main(
