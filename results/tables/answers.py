@@ -8,7 +8,7 @@ from cat_bench.results.measures.figures import Figure
 from cat_bench.results.records.labels import parent, settings
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.tables.formats import MISSING, Entry, Table
-from cat_bench.results.tables.sentences import aside, asked, counted, effect, number, sentence
+from cat_bench.results.tables.sentences import aside, asked, counted_together, effect, number, sentence
 from cat_bench.results.verdicts.comparison import Comparison, compare
 
 MARKS = {"better": "▲", "worse": "▼", "equivalent": "≈", "undecided": "?"}
@@ -61,7 +61,7 @@ def _answer(figure: Figure, found: Sequence[Comparison]) -> Answer:
             listed = tuple(Said(c.method, effect(c), aside(c).strip(" ()")) for c in these)
             parts.append((verdict or "none", said, listed))
     name = question.name
-    return Answer(name[0].upper() + name[1:], tuple(parts), " or ".join(dict.fromkeys(map(counted, found))))
+    return Answer(name[0].upper() + name[1:], tuple(parts), counted_together(found))
 
 
 def glance(found: Sequence[Comparison]) -> Table | None:

@@ -86,8 +86,7 @@ def _of_all(found: Sequence[Comparison]) -> str:
     ):
         if these := [c for c in found if c.verdict == verdict]:
             parts.append(f"{said}: " + ", ".join(f"{c.method} {effect(c)}{aside(c)}" for c in these))
-    counts = list(dict.fromkeys(counted(c) for c in found))
-    text = "; ".join(parts) + f" ({' or '.join(counts)})"
+    text = "; ".join(parts) + f" ({counted_together(found)})"
     return text[0].upper() + text[1:]
 
 
@@ -149,6 +148,13 @@ def counted(c: Comparison) -> str:
     if c.layout.crossed:
         return f"{c.n} cells of {len(c.layout.grid)} orders × {len(c.layout.grid[0])} seeds"
     return f"{c.n} replicate{'' if c.n == 1 else 's'}"
+
+
+def counted_together(found: Sequence[Comparison]) -> str:
+    """What `counted` says of all: `5 to 10 replicates` where some have more."""
+    if len(counts := sorted({c.n for c in found})) > 1 and not any(c.apart or c.layout.crossed for c in found):
+        return f"{counts[0]} to {counts[-1]} replicates"
+    return " or ".join(dict.fromkeys(map(counted, found)))
 
 
 def number(value: float | None, figure: Figure, sign: str = "") -> str:

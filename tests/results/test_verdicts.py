@@ -84,6 +84,8 @@ def test_all_methods_in_one_sentence_a_question() -> None:
         "small for any number); no verdict in KPS class, against lora: joint +0.120 [0.080, 0.160] (10 replicates)"
     ]
     assert sentences([CAT]) == [sentence(CAT)]
+    found[3] = replace(found[3], n=5)
+    assert sentences(found)[0].endswith("joint +0.120 [0.080, 0.160] (5 to 10 replicates)")
 
 
 def test_too_few_replicates_are_one_line() -> None:

@@ -14,7 +14,7 @@ from cat_bench.results.records.run_folder import Run
 from cat_bench.results.tables.summary import summarise
 from cat_bench.results.verdicts.comparison import compare
 from cat_bench.results.verdicts.intervals import Array
-from cat_bench.results.verdicts.verdict import detectable, replicates_needed
+from cat_bench.results.verdicts.verdict import LEAST, detectable, replicates_needed
 
 # differences that one would like to find
 SIZES = {
@@ -58,16 +58,16 @@ def page(times: int, pools: dict[str, Array]) -> Iterator[str]:
         yield f"| {effect:g} | {replicates_needed(effect, 1.0)} | {sim.stops(rng, effect, times=few):.0f} |"
     yield "\n| replicates | 3 | 4 | 5 | 6 | 8 | 10 | 20 |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     yield _row("detectable effect, in SD, power 80 %", [detectable(n) for n in (3, 4, 5, 6, 8, 10, 20)], 2)
-    yield "\n| one method's cells as two or more, 200 times | n = 5, 2 methods | n = 5, 6 methods | n = 10, 2 methods |"
+    yield f"\n| one method's cells as two or more, {times} times | n = 5, 2 methods | n = 5, 6 methods | n = 10, 2 methods |"
     yield "| --- | ---: | ---: | ---: |"
     drawn = {"normal": sim.normal(rng, 1, 100)[0], "shares": sim.shares(rng, 1, 100)[0]}
     for name, pool in (drawn | pools).items():
-        said = [_called(rng, pool, n, methods) for n, methods in ((5, 2), (5, 6), (10, 2))]
+        said = [_called(rng, pool, n, methods, times) for n, methods in ((5, 2), (5, 6), (10, 2))]
         yield f"| {name} | {' | '.join(said)} |"
 
 
-def _called(rng: np.random.Generator, pool: Array, n: int, methods: int) -> str:
-    return f"{sim.same_method(rng, pool, n, methods):.3f}" if len(pool) >= n * methods else "too few cells"
+def _called(rng: np.random.Generator, pool: Array, n: int, methods: int, times: int) -> str:
+    return f"{sim.same_method(rng, pool, n, methods, times):.3f}" if len(pool) >= n * methods else "too few cells"
 
 
 def _row(name: str, values: Sequence[float], digits: int = 3) -> str:
@@ -75,10 +75,10 @@ def _row(name: str, values: Sequence[float], digits: int = 3) -> str:
 
 
 def pools_of(run: Run) -> dict[str, Array]:
-    """Each headline figure over the cells of each method of a run."""
+    """Each headline figure over the cells of each method of a run of which there are enough to be two of five."""
     summary = summarise(run)
     figures = [figure for figure in summary.figures if figure.id in SIZES]
-    wanted = [(row, f) for row in summary.methods for f in figures if row.values[f.id].n > 1]
+    wanted = [(row, f) for row in summary.methods for f in figures if row.values[f.id].n >= 2 * LEAST]
     return {f"{row.name}, {f.id}": np.array(list(row.values[f.id].cells.values())) for row, f in wanted}
 
 
@@ -95,14 +95,14 @@ def of_run(run: Run, times: int) -> Iterator[str]:
             yield f"{_row(name, figures)} {needed or 'too many'} |"
     yield "\n| differences drawn again | of | covered, n = 3 | n = 5 | n = 10 |\n| --- | ---: | ---: | ---: | ---: |"
     rng = np.random.default_rng(1)
-    shares = []
-    for c in (c for found in compared.values() for c in found):
-        pool = np.array(c.differences)
-        shares.append([sim.coverage_resampled(rng, pool, n, times) for n in sim.COUNTS])
-        yield _row(f"{c.method} − {c.against}, {c.figure.id} | {c.n}", shares[-1])
-    if shares:
-        yield _row("mean of these | ", np.mean(shares, axis=0).tolist())
-    for size in sorted({c.n for found in compared.values() for c in found}):
+    every = [c for found in compared.values() for c in found]
+    for size in sorted({c.n for c in every}):
+        shares = []
+        for c in (c for c in every if c.n == size):
+            pool = np.array(c.differences)
+            shares.append([sim.coverage_resampled(rng, pool, n, times) for n in sim.COUNTS])
+            yield _row(f"{c.method} − {c.against}, {c.figure.id} | {c.n}", shares[-1])
+        yield _row(f"mean of these {len(shares)} | {size}", np.mean(shares, axis=0).tolist())
         yardstick = [sim.coverage_redrawn(rng, size, n, times=times) for n in sim.COUNTS]
         yield _row(f"normal values drawn again, mean of 300 sets | {size}", yardstick)
 
