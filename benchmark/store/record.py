@@ -79,7 +79,7 @@ def find_run(run: str | None, runs: Path) -> Path:
 
 
 def write_run(plan: Plan) -> None:
-    """Record what this run is, before its first stage."""
+    """Record what this run is, before its first stage; one that goes on keeps the time of its first start."""
     resolved, sequence = plan.spec.model_dump(mode="json"), plan.sequence
     clip, *others = plan.identity.extractors.items()
     record = {
@@ -113,7 +113,7 @@ def write_run(plan: Plan) -> None:
         "versions": provenance.versions(),
         "git": provenance.git_state(),
         "machine": provenance.machine(),
-        "started": provenance.now(),
+        "started": (read_json(plan.folder / RUN) or {}).get("started") or provenance.now(),
         "finished": None,
     }
     write_json(plan.folder / RUN, record)

@@ -16,6 +16,7 @@ from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.planning.events import CellEnded, Event, Planned, StageEnded
 from cat_bench.benchmark.planning.spec import resolve
+from cat_bench.benchmark.store.files import write_json
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report.report import write_report
 
@@ -46,8 +47,11 @@ def test_a_replicate_is_an_order_with_a_seed_and_is_whole_before_the_next_begins
 
 def test_more_replicates_later_make_nothing_again(tmp_path: Path) -> None:
     go(tmp_path, 2)
-    before = tables(tmp_path)
+    before, record = tables(tmp_path), json.loads((tmp_path / "letters3/run.json").read_text())
+    write_json(tmp_path / "letters3/run.json", {**record, "started": "2026-01-02T03:04:05+00:00"})
     events = go(tmp_path, 3)
+    goes_on = json.loads((tmp_path / "letters3/run.json").read_text())
+    assert goes_on["started"] == "2026-01-02T03:04:05+00:00" and goes_on["finished"] >= record["finished"]
     cells = Counter((e.cell.path, e.origin) for e in events if isinstance(e, StageEnded) and e.cell is not None)
     new = {("lora/order2-seed2", "made"): 3, ("cat/order2-seed2", "made"): 3}
     assert cells == {**{(f"{m}/order{r}-seed{r}", "ready"): 3 for m in ("lora", "cat") for r in range(2)}, **new}
