@@ -90,7 +90,8 @@ def spread(mean: float, sd: float, n: int = 6) -> list[float]:
         (-0.004, 0.001, "not lower", "supported", "there is no loss beyond ±0.010"),
         (0.1, 0.05, "not lower", "supported", "there is no loss"),
         (-0.1, 0.05, "not lower", "contradicted", "something is lost"),
-        (-0.01, 0.05, "not lower", "undecided", "a loss of more than 0.010 cannot be ruled out; about"),
+        (0.02, 0.05, "not lower", "undecided", "a loss of more than 0.010 cannot be ruled out; about 18 more"),
+        (-0.02, 0.05, "not lower", "undecided", "cannot be ruled out, and no smaller one was seen; about"),
     ],
 )
 def test_a_comparison_is_decided_by_its_interval(
@@ -100,6 +101,15 @@ def test_a_comparison_is_decided_by_its_interval(
     assert found.verdict == verdict and why in found.why
     low, high = stats.ttest_1samp(spread(mean, sd), 0).confidence_interval(0.95)
     assert found.compared is not None and (found.compared.low, found.compared.high) == pytest.approx((low, high))
+
+
+def test_what_rules_out_a_loss_is_counted_from_the_margin() -> None:
+    """0.02 seen, a loss of 0.01 to be ruled out: 0.03 is to be found, of a standard deviation of 0.05."""
+
+    def power(n: int) -> float:
+        return float(stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, 0.6 * n**0.5))
+
+    assert power(24) >= 0.8 > power(23)  # 18 more than six
 
 
 def test_where_lower_is_better_the_claim_still_says_which_way(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

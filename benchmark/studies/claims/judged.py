@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +15,7 @@ from cat_bench.results.records.run_folder import Run
 from cat_bench.results.tables.sentences import counted, number
 from cat_bench.results.verdicts.comparison import Comparison, judged, paired, values_of
 from cat_bench.results.verdicts.margins import margin
-from cat_bench.results.verdicts.verdict import ALPHA, LEAST
+from cat_bench.results.verdicts.verdict import ALPHA, LEAST, replicates_needed
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 
@@ -115,7 +116,18 @@ def _no_loss(c: Comparison) -> tuple[Verdict, str]:
     if c.verdict == "worse":
         return "contradicted", "the interval lies below 0: something is lost"
     most = number(c.margin, c.figure) if c.margin else "0"
-    return "undecided", f"a loss of more than {most} cannot be ruled out{_needed(c)}"
+    return "undecided", f"a loss of more than {most} cannot be ruled out{_until_ruled_out(c)}"
+
+
+def _until_ruled_out(c: Comparison) -> str:
+    """With how many more replicates a loss beyond the margin is ruled out at 80 % power; if it was seen, found."""
+    if c.error is None or c.df is None:
+        return ""
+    room, have = (c.effect or 0.0) + (c.margin or 0.0), c.df + 1
+    if room <= 0:
+        return f", and no smaller one was seen{_needed(c)}"
+    total = replicates_needed(room, c.error * math.sqrt(have))
+    return "" if total is None else _likely(max(math.ceil(total - have), 1))
 
 
 def _few(c: Comparison) -> str | None:
@@ -135,4 +147,8 @@ def _open(c: Comparison) -> str:
 
 
 def _needed(c: Comparison) -> str:
-    return "" if c.needed is None else f"; about {c.needed} more replicates are likely needed"
+    return "" if c.needed is None else _likely(c.needed)
+
+
+def _likely(more: int) -> str:
+    return f"; about {more} more replicates are likely needed"
