@@ -238,10 +238,7 @@ def test_ties_are_what_the_paired_interval_does_not_tell_apart(replicates: Path)
 
 def test_a_runs_own_spread_says_how_many_it_needs(replicates: Path) -> None:
     run = Run.open(replicates)
-    assert {name: len(pool) for name, pool in pools_of(run).items() if name.startswith("cat, kps")} == {
-        "cat, kps_class": 6,
-        "cat, kps_other": 6,
-    }
+    assert pools_of(run) == {}  # six cells are not two of five
     lines = list(of_run(run, 200))
     line = next(line for line in lines if line.startswith("| kps_class |")).split("|")
     sds = [np.std(c.differences, ddof=1) for c in compare(run, "kps_class")]

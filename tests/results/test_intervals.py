@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from cat_bench.benchmark.studies.statistics import simulated as study
-from cat_bench.benchmark.studies.statistics.page import of_run, page
+from cat_bench.benchmark.studies.statistics.page import of_run, page, pools_of
 from cat_bench.results.records.packed import SHIPPED
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.verdicts import intervals
@@ -253,7 +253,9 @@ def test_ten_values_drawn_again_cover_less_than_they_should_even_if_normal() -> 
 
 
 def test_a_runs_own_differences_are_drawn_again_beside_their_yardstick() -> None:
-    lines = list(of_run(Run.open(SHIPPED / "faces5"), 50))
+    run = Run.open(SHIPPED / "faces5")
+    pools, lines = pools_of(run), list(of_run(run, 50))
+    assert len(pools) == 30 and {len(pool) for pool in pools.values()} == {10}  # six methods, five figures
     shares = [[float(cell) for cell in line.split("|")[3:6]] for line in lines if "mean of" in line]
     ours, yardstick = shares[-2:]  # of ten replicates, for n = 3, 5 and 10
     assert ours == pytest.approx(yardstick, abs=0.04)
