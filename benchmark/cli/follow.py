@@ -105,9 +105,11 @@ def _summary(console: Console, folder: Path) -> None:
         table.add_column(column, justify="right" if number else "left", width=widths[number])
     for row in found.rows:
         table.add_row(*(Text(entry.text, "bold" if entry.mark else "") for entry in row[:shown]))
-    console.print(table)
+    console.print(table, markup=False)
     if left := [" ".join(head) for head in words[shown:]]:
-        console.print(f"No room here for {', '.join(left)}: see the report.", style="dim", highlight=False)
+        console.print(
+            f"No room here for {', '.join(left)}: see the report.", style="dim", highlight=False, markup=False
+        )
     for text in (found.note, *found.doubts):
         console.print(text, style="dim", highlight=False, markup=False)
     report = folder / "report" / "report.html"

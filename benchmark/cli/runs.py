@@ -54,7 +54,7 @@ def show(
 
     folder = find_run(run, runs)
     console = Console()
-    console.print(f"[bold]{folder}[/]", highlight=False)
+    console.print(str(folder), style="bold", highlight=False, markup=False)
     for table in show_run(folder):
         console.print(table, highlight=False, markup=False)
 

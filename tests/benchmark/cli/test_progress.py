@@ -82,3 +82,4 @@ def test_the_summary_shows_as_many_columns_as_fit_and_breaks_no_number(
     _summary(Console(file=out, width=width), tmp_path)
     assert [value in out.getvalue() for value in values] == [number < fit for number in range(3)]
     assert ("No room here for" in out.getvalue().replace("\n", " ")) == (fit < 3)
+    assert "[s]" in out.getvalue()  # a unit is no markup
