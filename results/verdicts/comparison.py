@@ -199,19 +199,20 @@ def _judged(c: Comparison, family: int) -> Comparison:
     return replace(c, verdict=verdict, needed=_more(c, family) if verdict == "undecided" else None)
 
 
-def _more(c: Comparison, family: int) -> int | None:
-    """Until the effect that was seen, or the margin if that is larger, is found with 80 % power after adjusting.
+def more_replicates(c: Comparison, difference: float, alpha: float = ALPHA) -> int | None:
+    """How many more are likely to find a difference with 80 % power at that level; None if no number can be said.
 
     Crossed cells count for as many replicates as would have their degrees of freedom.
     """
     if c.n < 2 or c.df is None or c.error is None:
         return LEAST - c.n
-    difference, have = max(abs(c.effect or 0.0), c.margin or 0.0), c.df + 1
-    if c.apart:  # as many more of either, their standard deviations as they are
-        total = replicates_needed(difference, c.error * math.sqrt(c.n), ALPHA / max(family, 1))
-        return None if total is None else max(total - c.n, 1)
-    if c.always:
-        total = replicates_until(difference, c.error * math.sqrt(have), ALPHA / max(family, 1))
-        return None if total is None else max(total - c.n, 1)
-    total = replicates_needed(difference, c.error * math.sqrt(have), ALPHA / max(family, 1))
+    # of cells that were not paired: as many more of either, their standard deviations as they are
+    have = c.n if c.apart else c.df + 1
+    how = replicates_until if c.always and not c.apart else replicates_needed
+    total = how(difference, c.error * math.sqrt(have), alpha)
     return None if total is None else max(math.ceil(total - have), LEAST - c.n, 1)
+
+
+def _more(c: Comparison, family: int) -> int | None:
+    """Until the effect that was seen, or the margin if that is larger, is found after adjusting."""
+    return more_replicates(c, max(abs(c.effect or 0.0), c.margin or 0.0), ALPHA / max(family, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,9 +12,9 @@ from cat_bench.results.measures.figures import Figure, Outcome, figures
 from cat_bench.results.measures.subjects import NAN, Subject
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.tables.sentences import counted, number
-from cat_bench.results.verdicts.comparison import Comparison, judged, paired, values_of
+from cat_bench.results.verdicts.comparison import Comparison, judged, more_replicates, paired, values_of
 from cat_bench.results.verdicts.margins import margin
-from cat_bench.results.verdicts.verdict import ALPHA, LEAST, replicates_needed
+from cat_bench.results.verdicts.verdict import ALPHA, LEAST
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 
@@ -121,13 +120,10 @@ def _no_loss(c: Comparison) -> tuple[Verdict, str]:
 
 def _until_ruled_out(c: Comparison) -> str:
     """With how many more replicates a loss beyond the margin is ruled out at 80 % power; if it was seen, found."""
-    if c.error is None or c.df is None:
-        return ""
-    room, have = (c.effect or 0.0) + (c.margin or 0.0), c.df + 1
+    room = (c.effect or 0.0) + (c.margin or 0.0)
     if room <= 0:
         return f", and no smaller one was seen{_needed(c)}"
-    total = replicates_needed(room, c.error * math.sqrt(have))
-    return "" if total is None else _likely(max(math.ceil(total - have), 1))
+    return _likely(more_replicates(c, room))
 
 
 def _few(c: Comparison) -> str | None:
@@ -147,8 +143,8 @@ def _open(c: Comparison) -> str:
 
 
 def _needed(c: Comparison) -> str:
-    return "" if c.needed is None else _likely(c.needed)
+    return _likely(c.needed)
 
 
-def _likely(more: int) -> str:
-    return f"; about {more} more replicates are likely needed"
+def _likely(more: int | None) -> str:
+    return "" if more is None else f"; about {more} more replicates are likely needed"
