@@ -252,11 +252,17 @@ def test_ten_values_drawn_again_cover_less_than_they_should_even_if_normal() -> 
     assert 0.91 <= small <= 0.94
 
 
+def test_pools_become_one_whatever_their_mean_and_spread() -> None:
+    pools = np.array([[1.0, 2.0, 3.0], [-10.0, 0.0, 10.0], [5.0, 5.0, 5.0]])
+    assert study.pooled(pools).tolist() == [-1.0, 0.0, 1.0, -1.0, 0.0, 1.0]
+
+
 def test_a_runs_own_differences_are_drawn_again_beside_their_yardstick() -> None:
     run = Run.open(SHIPPED / "faces5")
     pools, lines = pools_of(run), list(of_run(run, 50))
     assert len(pools) == 30 and {len(pool) for pool in pools.values()} == {10}  # six methods, five figures
-    shares = [[float(cell) for cell in line.split("|")[3:6]] for line in lines if "mean of" in line]
-    ours, yardstick = shares[-2:]  # of ten replicates, for n = 3, 5 and 10
+    shares = [[float(cell) for cell in line.split("|")[3:6]] for line in lines if "mean of" in line or "pool" in line]
+    ours, yardstick, pooled, pooled_yardstick = shares[-4:]  # of ten replicates, for n = 3, 5 and 10
     assert ours == pytest.approx(yardstick, abs=0.04)
+    assert pooled == pytest.approx(pooled_yardstick, abs=0.1)
     assert sum(line.startswith("| clora − lora, ") for line in lines) == 5

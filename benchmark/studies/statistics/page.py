@@ -97,14 +97,22 @@ def of_run(run: Run, times: int) -> Iterator[str]:
     rng = np.random.default_rng(1)
     every = [c for found in compared.values() for c in found]
     for size in sorted({c.n for c in every}):
-        shares = []
-        for c in (c for c in every if c.n == size):
-            pool = np.array(c.differences)
-            shares.append([sim.coverage_resampled(rng, pool, n, times) for n in sim.COUNTS])
-            yield _row(f"{c.method} − {c.against}, {c.figure.id} | {c.n}", shares[-1])
-        yield _row(f"mean of these {len(shares)} | {size}", np.mean(shares, axis=0).tolist())
+        of_size = [c for c in every if c.n == size]
+        pools = np.array([c.differences for c in of_size])
+        shares = np.array([_drawn_again(rng, pool, times) for pool in pools])
+        for c, share in zip(of_size, shares.tolist(), strict=True):
+            yield _row(f"{c.method} − {c.against}, {c.figure.id} | {c.n}", share)
+        yield _row(f"mean of these {len(pools)} | {size}", shares.mean(axis=0).tolist())
         yardstick = [sim.coverage_redrawn(rng, size, n, times=times) for n in sim.COUNTS]
-        yield _row(f"normal values drawn again, mean of 300 sets | {size}", yardstick)
+        yield _row(f"normal values, mean of 300 sets | {size}", yardstick)
+        many = sim.pooled(pools)
+        yield _row(f"these as one pool | {len(many)}", _drawn_again(rng, many, times))
+        normal = [_drawn_again(rng, sim.pooled(sim.normal(rng, *pools.shape)), times) for _ in range(30)]
+        yield _row(f"normal values as one pool, mean of 30 sets | {len(many)}", np.mean(normal, axis=0).tolist())
+
+
+def _drawn_again(rng: np.random.Generator, pool: Array, times: int) -> list[float]:
+    return [sim.coverage_resampled(rng, pool, n, times) for n in sim.COUNTS]
 
 
 def main(

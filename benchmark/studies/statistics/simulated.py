@@ -161,3 +161,13 @@ def coverage_resampled(rng: np.random.Generator, pool: Array, n: int, times: int
 def coverage_redrawn(rng: np.random.Generator, size: int, n: int, pools: int = 300, times: int = TIMES) -> float:
     """What `coverage_resampled` finds on average for so many pools of `size` normal values: its own yardstick."""
     return float(np.mean([coverage_resampled(rng, pool, n, times) for pool in normal(rng, pools, size)]))
+
+
+def pooled(pools: Array) -> Array:
+    """One pool of many (pools, size), each of them brought to mean 0 and standard deviation 1; constant ones left out.
+
+    Many values seldom repeat in a sample: what is left of the distance to 95 % is the shape of their distribution.
+    """
+    varied = pools[pools.std(axis=-1) > 0]
+    centred = varied - varied.mean(axis=-1, keepdims=True)
+    return np.asarray(centred / varied.std(axis=-1, ddof=1, keepdims=True)).ravel()
