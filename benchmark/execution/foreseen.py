@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from cat_bench.benchmark.backbones.registry import registered
 from cat_bench.benchmark.execution.workers.executor import Opened
 from cat_bench.benchmark.planning.plan import Plan
+from cat_bench.tasks.photos.concept import PhotoConcept
 
 MANY_TOKENS = 4  # a trigger of more is worth a warning
 
 
 def foreseen(plan: Plan, opened: Opened) -> Iterator[str]:
     """The lines, each once."""
+    yield from _photos_of_drawings(plan)
     yield from _long_triggers(plan, opened.tokens)
     yield from dict.fromkeys(_of_methods(plan, opened.inputs))
+
+
+def _photos_of_drawings(plan: Plan) -> Iterator[str]:
+    """What ships has never seen a photo, and neither has its judge."""
+    model = plan.identity.backbone.id
+    known = registered().get(model)
+    if known and known.hub is None and any(isinstance(concept, PhotoConcept) for concept in plan.sequence.concepts):
+        yield (
+            f"{model} draws cartoons of {plan.identity.resolution} pixels: with photos it shows that all works, and no "
+            "more; for results say --backbone sd15, or a diffusers folder"
+        )
 
 
 def _long_triggers(plan: Plan, counts: Mapping[str, int]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from run_fakes import FakeEngine
 
 from cat_bench.benchmark.cli import main as cli
 from cat_bench.benchmark.execution import run as runner
-from cat_bench.benchmark.planning.events import Ended, StageEnded
-from cat_bench.benchmark.planning.spec import resolve
+from cat_bench.benchmark.planning.events import Ended, Message, StageEnded
+from cat_bench.benchmark.planning.identity import Identity, Model
+from cat_bench.benchmark.planning.spec import RunSpec, resolve
 
 SEQUENCE = """
 id = "mine"
@@ -185,3 +187,23 @@ def test_a_run_learns_a_changed_photo_again_and_nothing_before_it(here: Path, mo
     photos.rename(photos.with_name("moved"))
     spec = spec.model_copy(update={"data": str(photos.with_name("moved"))})
     assert "made" not in go()  # what counts is in the files, not where they are
+
+
+class Shipped(FakeEngine):
+    """A model that is called as the one that ships."""
+
+    def identity(self, spec: RunSpec) -> Identity:
+        return replace(super().identity(spec), backbone=Model("avatars64.v2", self.fingerprint))
+
+
+def test_that_the_shipped_model_never_saw_a_photo_is_said(here: Path) -> None:
+    (here / "mine.toml").write_text(SEQUENCE, "utf-8")
+    spec = resolve({"sequence": "mine.toml", "data": "../photos", "methods": ("lora",), "images_per_prompt": 2})
+
+    def said(engine: FakeEngine) -> list[str]:
+        events = runner.run(spec, here / type(engine).__name__, None, engine)
+        return [event.text for event in events if isinstance(event, Message)]
+
+    assert said(FakeEngine(spec)) == []
+    (line,) = said(Shipped(spec))
+    assert line.startswith("avatars64.v2 draws cartoons of ") and "--backbone sd15" in line
