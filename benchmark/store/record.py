@@ -79,8 +79,16 @@ def find_run(run: str | None, runs: Path) -> Path:
 
 
 def write_run(plan: Plan) -> None:
-    """Record what this run is, before its first stage; one that goes on keeps the time of its first start."""
+    """Record what this run is, before its first stage.
+
+    One that goes on keeps the time of its first start, what is known of methods that only an earlier part had and whose
+    cells are there, and what was decided, if all it does is to add replicates.
+    """
     resolved, sequence = plan.spec.model_dump(mode="json"), plan.sequence
+    before = read_json(plan.folder / RUN) or {}
+    known = {**before.get("earlier_methods", {}), **before.get("methods", {})}
+    earlier = {m: v for m, v in known.items() if m not in plan.spec.methods and (plan.folder / m).is_dir()}
+    same = {**resolved, "replicates": None} == {**before.get("spec", {}), "replicates": None}
     clip, *others = plan.identity.extractors.items()
     record = {
         "schema_version": 1,
@@ -109,11 +117,13 @@ def write_run(plan: Plan) -> None:
             }
             for cell in {cell.cell.method: cell for cell in plan.cells}.values()
         },
+        **({"earlier_methods": earlier} if earlier else {}),
+        **({"decision": before["decision"]} if same and "decision" in before else {}),
         "protocol": plan.protocol,
         "versions": provenance.versions(),
         "git": provenance.git_state(),
         "machine": provenance.machine(),
-        "started": (read_json(plan.folder / RUN) or {}).get("started") or provenance.now(),
+        "started": before.get("started") or provenance.now(),
         "finished": None,
     }
     write_json(plan.folder / RUN, record)

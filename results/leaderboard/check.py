@@ -167,11 +167,15 @@ def _check_count(images: frozenset[tuple[str, int, int]], record: RunRecord) -> 
     prompts: dict[tuple[str, int], list[int]] = {}
     for concept, prompt, number in images:
         prompts.setdefault((concept, prompt), []).append(number)
-    each = list(range(record.spec.images_per_prompt))
+    each = record.spec.images_per_prompt
     if {concept for concept, _ in prompts} != set(record.sequence.concepts):
         raise RefusedError("base/scores.parquet: a concept has no scores of the base model")
-    if odd := [key for key, numbers in sorted(prompts.items()) if sorted(numbers) != each]:
-        raise RefusedError(f"base/scores.parquet: {odd[0][0]}, prompt {odd[0][1]}: not {len(each)} images")
+    if odd := [
+        key
+        for key, numbers in sorted(prompts.items())
+        if sorted(numbers) != list(range(len(numbers))) or len(numbers) != each
+    ]:
+        raise RefusedError(f"base/scores.parquet: {odd[0][0]}, prompt {odd[0][1]}: not {each} images")
 
 
 def check_sums(folder: Folder, others: Collection[str] = ()) -> Manifest:

@@ -78,7 +78,11 @@ def write_board(folders: Sequence[Path], out: Path, rules: Rules) -> Board:
     for name, page in pages.items():
         write_atomically(out / name, page.encode())
     for path in sorted(out.glob("*.html")):
-        if path.name not in pages and _MARK in path.read_text(encoding="utf-8", errors="replace")[:200]:
+        if (
+            path.name not in pages
+            and path.is_file()
+            and _MARK in path.read_text(encoding="utf-8", errors="replace")[:200]
+        ):
             path.unlink()
     return board
 

@@ -105,7 +105,7 @@ def as_run(group: Group) -> Run:
         spec |= {"until_decided": max(most)}  # intervals that hold for it hold for the others, too
     return Run(
         folder=Path(group.slug),
-        info={"spec": spec, "methods": {e.name: e.method.model_dump(mode="json") for e in group.entries}},
+        info={"spec": spec, "methods": {entry.name: _described(entry) for entry in group.entries}},
         sequence=group.record.sequence.id,
         concepts=group.record.sequence.concepts,
         methods=tuple(entry.name for entry in group.entries),
@@ -113,6 +113,10 @@ def as_run(group: Group) -> Run:
         base_scores=_floors(group),
         base_info=first.base_info,
     )
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    return {**entry.method.model_dump(mode="json"), "stages": entry.submission.record.spec.stages}
 
 
 def _renamed(stage: Stage, name: str) -> Stage:

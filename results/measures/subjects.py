@@ -36,7 +36,7 @@ class Subject:
     def of(cls, run: Run, cell: Cell) -> "Subject":
         """One cell, as far as it came."""
         concepts, infos = tuple(s.concept for s in cell.stages), tuple(s.info for s in cell.stages)
-        return cls("method", run.summed(cell), concepts, infos, run.stages)
+        return cls("method", run.summed(cell), concepts, infos, run.sampled(cell.method))
 
     @classmethod
     def floor(cls, run: Run, method: str = BASE) -> "Subject":

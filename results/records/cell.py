@@ -91,15 +91,16 @@ def read_cell(folder: Path, sequence: str | None, method: str, order: int, seed:
     own: dict[str, Any] = {"method": method, "label": method, "order": order, "seed": seed}
     own |= {"sequence": sequence} if sequence else {}
     stages, tables = [], []
-    for path in sorted(p for p in folder.iterdir() if p.is_dir()):
-        match, info = _STAGE.match(path.name), json_in(path / "stage.json")
-        if match is None or info is None:
+    named = ((_STAGE.match(path.name), path) for path in folder.iterdir() if path.is_dir())
+    for number, concept, path in sorted((int(match[1]), match[2], path) for match, path in named if match):
+        info = json_in(path / "stage.json")
+        if info is None:
             continue
         found = read_or_why(_needed, path / SCORES)
         if isinstance(found, str):
             status, reason = "unreadable", found
             continue
-        stages.append(Stage(int(match[1]), str(info.get("concept", match[2])), path, info, own))
+        stages.append(Stage(number, str(info.get("concept", concept)), path, info, own))
         tables.append(found)
     return Cell(method, order, seed, status, reason, folder, tuple(stages), _summed(tables))
 

@@ -131,6 +131,15 @@ class Run:
         """The most replicates, if the run goes on until its comparisons are decided; else None."""
         return _spec(self.info).get("until_decided")
 
+    @cached_property
+    def described(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was recorded of each method, those that only an earlier part of the run had among them."""
+        return {**(self.info.get("earlier_methods") or {}), **(self.info.get("methods") or {})}
+
+    def sampled(self, method: str) -> str:
+        """Which stages of a method were sampled, where it is of another run than the rest."""
+        return str(self.described.get(method, {}).get("stages") or self.stages)
+
     def of(self, method: str) -> tuple[Cell, ...]:
         """The cells of one method."""
         return tuple(cell for cell in self.cells if cell.method == method)

@@ -49,7 +49,7 @@ def _answer(figure: Figure, found: Sequence[Comparison]) -> Answer:
         "worse": f"{question.worse} than {against}",
         "equivalent": f"equivalent to {against}, within ±{number(found[0].margin, figure)}",
         "undecided": "undecided",
-        None: "not ranked" if all(c.ranked for c in found if c.verdict) else "no verdict",
+        None: "no verdict" if any(c.ranked for c in found if c.verdict is None) else "not ranked",
     }
     parts = []
     for verdict, said in words.items():

@@ -96,6 +96,10 @@ def few(found: Sequence[Comparison]) -> str | None:
     if not ranked or any(c.n >= LEAST for c in ranked):
         return None
     n = max(c.n for c in ranked)
+    if n == 0:
+        return (
+            f"Nothing can be compared with {ranked[0].against}, which has no finished cell: --reference takes another."
+        )
     # a comparison that no number of replicates is likely to decide is the last of all
     more = sorted(math.inf if c.needed is None else c.needed for c in ranked if c.n > 1)
     half = more[(len(more) - 1) // 2] if more else math.inf
@@ -144,7 +148,7 @@ def effect(c: Comparison, *, wide: bool = False) -> str:
 def counted(c: Comparison) -> str:
     """`10 replicates`; `20 cells of 5 orders × 4 seeds` where they are crossed; of either if they are not paired."""
     if c.apart:
-        return f"{c.apart[0]} and {c.apart[1]} replicates, not paired"
+        return f"{c.apart[0]} and {c.apart[1]} {'cells' if c.layout.crossed else 'replicates'}, not paired"
     if c.layout.crossed:
         return f"{c.n} cells of {len(c.layout.grid)} orders × {len(c.layout.grid[0])} seeds"
     return f"{c.n} replicate{'' if c.n == 1 else 's'}"

@@ -105,9 +105,9 @@ class Summary:
     def best(self, figure: Figure) -> dict[str, str]:
         """Methods to mark: "best" for the best mean, "tie" for those that cannot be told from it.
 
-        A tie is a difference from the best whose 95 % interval, paired by order and seed, has 0 in it; with one pair
-        there is no interval and only what prints alike ties. If all tie, none is marked. Nothing is adjusted for the
-        number of methods: `verdicts` is the test.
+        A tie is a difference from the best whose 95 % interval, paired by order and seed, does not lie on the worse
+        side of 0; with one pair there is no interval and only what prints alike ties. If all tie, none is marked.
+        Nothing is adjusted for the number of methods: `verdicts` is the test.
         """
         known = {row.name: row.values[figure.id] for row in self.methods if row.values[figure.id].mean is not None}
         if figure.direction is None or len(known) < 2:
@@ -117,7 +117,7 @@ class Summary:
         marks = {top: "best"}
         for name, value in known.items():
             same = round(means[name], figure.digits) == round(means[top], figure.digits)
-            if name != top and (same or not _apart(value, known[top])):
+            if name != top and (same or not _worse(value, known[top], figure.direction == "higher")):
                 marks[name] = "tie"
         return marks if len(marks) < len(known) else {}
 
@@ -147,7 +147,7 @@ def summarise(run: Run) -> Summary:
     noise = Subject.other_noise(run)
     if noise.totals.size:
         rows.append(_row(OTHER_NOISE, "noise", {ALONE: noise}, 1, declared, missing))
-    said = {method: (run.info.get("methods") or {}).get(method, {}) for method in run.methods}
+    said = {method: run.described.get(method, {}) for method in run.methods}
     for method in sorted(run.methods, key=lambda method: bool(said[method].get("reference"))):
         cells = run.of(method)
         subjects = {(cell.order, cell.seed): Subject.of(run, cell) for cell in cells if run.complete(cell)}
@@ -168,13 +168,13 @@ def doubts(run: Run) -> dict[str, str]:
     return {metric: " ".join(texts) for metric, texts in found.items()}
 
 
-def _apart(value: Value, best: Value) -> bool:
-    """Whether the interval of the paired differences excludes 0; with one pair there is none, and it counts as such."""
+def _worse(value: Value, best: Value, higher: bool) -> bool:
+    """Whether the interval of the paired differences lies on the worse side of 0; with one pair it counts as such."""
     paired = paired_differences(value.cells, best.cells)
     if len(paired) < 2:
         return True
     low, high = estimate(paired)[0].limits()
-    return not low <= 0 <= high
+    return bool(high < 0 if higher else low > 0)
 
 
 def _row(

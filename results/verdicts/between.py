@@ -103,10 +103,11 @@ def _unpaired(c: Comparison, ours: Mapping[Key, float], theirs: Mapping[Key, flo
     """With effect and interval of two means that share nothing."""
     if not ours or not theirs:
         return replace(c, reason=f"{c.against if ours else c.method} has no cell with this figure")
-    found = intervals.apart(estimate(ours)[0], estimate(theirs)[0])
-    made = replace(
-        c, n=min(len(ours), len(theirs)), effect=round(float(found.mean), 12), apart=(len(ours), len(theirs))
-    )
+    (one, of_one), (other, of_other) = estimate(ours), estimate(theirs)
+    found, counts = intervals.apart(one, other), (len(of_one.keys), len(of_other.keys))
+    # the one that is crossed, if any is: then they are called cells
+    made = replace(c, n=min(counts), effect=round(float(found.mean), 12), apart=counts)
+    made = replace(made, layout=of_one if of_one.crossed else of_other)
     if made.n < 2:
         return made
     low, high = (float(end) for end in found.limits())

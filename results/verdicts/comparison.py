@@ -101,7 +101,7 @@ def reference_of(run: Run, name: str | None = None) -> str:
 
 def bound(run: Run, method: str) -> bool:
     """Whether a method's role is reference: it does what no continual method may, and is never ranked."""
-    return bool((run.info.get("methods") or {}).get(method, {}).get("reference"))
+    return bool(run.described.get(method, {}).get("reference"))
 
 
 def paired_differences(ours: Mapping[Key, float], theirs: Mapping[Key, float]) -> dict[Key, float]:
@@ -157,7 +157,8 @@ def paired(
     """Effect and intervals of one pair of methods, before anything is adjusted or judged; values as of `values_of`."""
     both = paired_differences(*({key: value for key, (value, _) in side.items()} for side in (ours, theirs)))
     if not both:
-        return Comparison(figure, *names, 0, reason="no order and seed of both has this figure", ranked=ranked)
+        reason = "no order and seed of both has this figure"
+        return Comparison(figure, *names, 0, reason=reason, margin=margin, ranked=ranked, always=always)
     found, placed = estimate(both)
     d = tuple(both[key] for key in placed.keys)
     made = Comparison(figure, *names, len(d), float(found.mean), margin=margin, ranked=ranked)

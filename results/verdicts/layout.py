@@ -34,8 +34,9 @@ def layout(found: Iterable[Key]) -> Layout:
 
     Independent replicates: an order and a seed drawn together, no order and no seed twice; or one order with several
     seeds, or one seed with several orders. Crossed: every order with every seed, more than one of each. Cells that are
-    neither (one of a grid is lost): whichever leaves fewer out of the largest grid that can be had by leaving out
-    orders and seeds with cells missing, and the most cells with no order and no seed twice.
+    neither (one of a grid is lost): whichever leaves fewer out of a grid that is had by leaving out orders and seeds,
+    the one with the largest share of cells missing first, and the most cells with no order and no seed twice. Of equals
+    a grid goes before these, and they before one order or one seed.
     """
     keys = sorted(set(found))
     orders, seeds = sorted({o for o, _ in keys}), sorted({s for _, s in keys})
@@ -44,10 +45,11 @@ def layout(found: Iterable[Key]) -> Layout:
     there = np.array([[(o, s) in set(keys) for s in seeds] for o in orders])
     rows, columns = _grid(there)
     grid = tuple(tuple((orders[i], seeds[j]) for j in columns) for i in rows)
-    if min(len(rows), len(columns)) < 2:
+    crossed = min(len(rows), len(columns)) > 1
+    if not crossed:
         grid = (tuple(key for row in grid for key in row),)
     alone = tuple((orders[i], seeds[j]) for i, j in _matching(there))
-    chosen = grid if sum(map(len, grid)) >= len(alone) else (alone,)
+    chosen = grid if sum(map(len, grid)) + crossed > len(alone) else (alone,)
     return Layout(chosen, len(keys) - sum(map(len, chosen)))
 
 

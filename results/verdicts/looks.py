@@ -8,7 +8,7 @@ from cat_bench.results.errors import ResultError
 from cat_bench.results.measures.figures import Figure
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.verdicts.always_valid import Decision, UntilDecided
-from cat_bench.results.verdicts.comparison import compare
+from cat_bench.results.verdicts.comparison import compare, paired_differences, values_of
 from cat_bench.results.verdicts.verdict import LEAST
 
 Stop = Literal["decided", "most"]
@@ -60,7 +60,8 @@ def looks_at(run: Run, name: str, most: int, replicates: int) -> Looks:
         raise ResultError(f"{run.folder}: --until-decided compares methods, and there is one that is ranked")
     figure, against = found[0].figure, found[0].against
     wanted = [(r, r) for r in range(replicates)]
-    differences = {c.method: dict(zip(c.layout.keys, c.differences, strict=True)) for c in found}
+    values = {m: {key: v for key, (v, _) in values_of(run, m, figure).items()} for m in run.methods}
+    differences = {c.method: paired_differences(values[c.method], values[against]) for c in found}
     for method, d in differences.items():
         if lacking := [r for r, key in enumerate(wanted) if key not in d]:
             raise ResultError(

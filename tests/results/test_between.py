@@ -104,6 +104,14 @@ def test_without_shared_replicates_or_noise_the_interval_is_welchs(
     assert any(expected_note in note for note in made.notes)
 
 
+def test_cells_of_orders_and_seeds_are_not_called_replicates(
+    runs: dict[str, Path], make_run: Callable[..., Path]
+) -> None:
+    grid = make_run(methods=("lora",), concepts=CONCEPTS, orders=(7, 8), seeds=(0, 1), pictures=False)
+    (made,) = between(runs["whole"], grid, ("a", "b"), [FIGURE], "cat", "lora").sentences
+    assert made.endswith("6 and 4 cells, not paired; no verdict: fewer than 5 replicates")
+
+
 def test_p_is_adjusted_for_the_methods_of_a_figure(runs: dict[str, Path]) -> None:
     found = between(runs["whole"], runs["theirs"], ("a", "b"), [FIGURE], to="clora").found
     mine = [c for c in found if c.p is not None]
@@ -183,3 +191,12 @@ def test_two_folders_of_one_name_are_called_by_what_tells_them_apart() -> None:
     assert main._apart(Path("/a/old/faces5"), Path("/b/new/faces5")) == ("old/faces5", "new/faces5")
     assert main._apart(Path("/a/one"), Path("/a/two")) == ("one", "two")
     assert main._apart(Path("/faces5"), Path("/x/faces5")) == ("/faces5", "x/faces5")
+
+
+def test_a_run_is_called_by_its_folder_from_inside_of_it_as_well(
+    runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs["whole"])
+    monkeypatch.setattr(packed, "SHIPPED", runs["whole"].parent)
+    monkeypatch.setattr(packed, "reference_folder", lambda sequence: runs["theirs"])
+    assert main._two_runs(".", None, "reference", Path("nowhere"))[2] == ("whole", "reference")

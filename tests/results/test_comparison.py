@@ -16,6 +16,8 @@ from cat_bench.results.errors import ResultError
 from cat_bench.results.measures.figures import figures
 from cat_bench.results.measures.subjects import Subject
 from cat_bench.results.records.run_folder import Run
+from cat_bench.results.tables.answers import answers
+from cat_bench.results.tables.sentences import few
 from cat_bench.results.tables.summary import summarise
 from cat_bench.results.verdicts import comparison
 from cat_bench.results.verdicts.comparison import compare
@@ -189,6 +191,36 @@ def test_references_are_compared_and_not_ranked(replicates: Path, tmp_path: Path
     cat, clora = compare(Run.open(folder), "kps_class")
     assert (cat.verdict, cat.reason, cat.holm_p) == (None, "a reference, not ranked", None) and cat.low > 0
     assert clora.verdict == "better" and clora.holm_p == clora.p, "one comparison is left"
+    del info["methods"]["cat"]
+    info["earlier_methods"] = {"cat": {"reference": True}}  # the run went on without it
+    (folder / "run.json").write_text(json.dumps(info))
+    run = Run.open(folder)
+    again = [(c.method, c.verdict, c.reason, c.holm_p) for c in compare(run, "kps_class")]
+    assert again == [(c.method, c.verdict, c.reason, c.holm_p) for c in (cat, clora)]
+    assert {row.name: row.role for row in summarise(run).learning} == {
+        "lora": "method",
+        "clora": "method",
+        "cat": "reference",
+    }
+
+
+def test_a_method_without_a_finished_cell_takes_no_word_from_the_others(replicates: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(replicates, tmp_path / "run"))
+    for cell in folder.glob("cat/*/cell.json"):
+        cell.write_text(json.dumps({"status": "failed", "reason": "no luck"}))
+    info = json.loads((folder / "run.json").read_text())
+    info["spec"] |= {"until_decided": 12}
+    (folder / "run.json").write_text(json.dumps(info))
+    run = Run.open(folder)
+    failed, clora = compare(run, "clip_t_average")
+    assert failed.n == 0 and failed.always and failed.margin == clora.margin
+    (answer,) = answers([failed, replace(clora, ranked=False, verdict=None)])
+    assert [part[:2] for part in answer.parts] == [("none", "no verdict")]
+    (answer,) = answers([failed, clora])
+    assert ("none", "no verdict") in [part[:2] for part in answer.parts]
+    assert few(compare(run, "clip_t_average", "cat")) == (
+        "Nothing can be compared with cat, which has no finished cell: --reference takes another."
+    )
 
 
 def test_few_replicates_have_effects_and_no_verdict(small_run: Path, crossed: Path, replicates: Path) -> None:
@@ -258,6 +290,8 @@ def test_which_cells_belong_together() -> None:
     more = layout([*((r, r) for r in range(6)), (0, 1)])
     assert not more.crossed and more.keys == tuple((r, r) for r in range(6)) and more.left_out == 1
     assert layout([(2, 7)]).keys == ((2, 7),) and layout([]).keys == ()
+    after = layout([*((0, s) for s in range(5)), *((r, r) for r in range(1, 5))])  # seeds first, replicates later
+    assert after.keys == tuple((r, r) for r in range(5)) and after.left_out == 4
 
 
 def test_what_only_the_last_bits_tell_apart_is_no_difference() -> None:

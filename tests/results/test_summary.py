@@ -158,6 +158,19 @@ def test_missing_unreadable_and_foreign_things_become_statuses(small_run: Path, 
     assert "base/scores.parquet is missing" in str(summary.rows[0].values["clip_i_average"].reason)
 
 
+def test_the_hundredth_stage_comes_after_the_ninety_ninth(small_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_run, tmp_path / "run")
+    place = tmp_path / "run" / "lora" / "order0-seed0"
+    for old, new in (("01-marivi", "98-marivi"), ("02-tolbek", "99-tolbek"), ("03-sanora", "100-sanora")):
+        (place / old).rename(place / new)
+    cell = Run.open(tmp_path / "run").cells[0]
+    assert [(stage.number, stage.concept) for stage in cell.stages] == [
+        (98, "marivi"),
+        (99, "tolbek"),
+        (100, "sanora"),
+    ]
+
+
 def test_no_run_and_nothing_scored_are_one_line_errors(tmp_path: Path) -> None:
     with pytest.raises(ResultError, match="there is no run at"):
         Run.open(tmp_path / "none")
@@ -188,6 +201,8 @@ def test_ties_are_marked_as_ties() -> None:
     assert Summary((kps,), alike).best(kps) == {"b": "best", "a": "tie"}
     assert Summary((kps,), (row("a", 0.9, 0.8, 1.0), row("b", 0.8, 0.95, 0.9))).best(kps) == {}
     assert Summary((kps,), rows[:1]).best(kps) == {}
+    more = (row("a", 0.80, 0.80, 0.80), row("b", 0.82, 0.82, 0.8201, 0.70, 0.70), row("c", 0.1, 0.1, 0.11))
+    assert Summary((kps,), more).best(kps) == {"a": "best", "b": "tie"}, "b is better wherever both were measured"
 
 
 def test_text_of_values() -> None:

@@ -366,6 +366,16 @@ def test_killed_at_random_moments_and_repeated_equals_uninterrupted(tmp_path: Pa
         assert not list(runs.glob("**/.*.part*"))
 
 
+def test_a_run_that_goes_on_with_other_methods_still_says_what_the_earlier_ones_are(tmp_path: Path) -> None:
+    go(tmp_path, methods=("lora", "joint"))
+    go(tmp_path, methods=("lora", "cat"))
+    info = json.loads((tmp_path / "letters3" / "run.json").read_text())
+    assert set(info["methods"]) == {"lora", "cat"} and info["earlier_methods"]["joint"]["reference"]
+    go(tmp_path, methods=("joint", "cat"))
+    info = json.loads((tmp_path / "letters3" / "run.json").read_text())
+    assert set(info["methods"]) == {"joint", "cat"} and set(info["earlier_methods"]) == {"lora"}
+
+
 def test_triggers_of_many_tokens_are_said_unless_every_method_learns_its_token(tmp_path: Path) -> None:
     assert not [event for event in go(tmp_path) if isinstance(event, Message)]  # three and four letters
 

@@ -18,12 +18,13 @@ from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.execution import until_decided
 from cat_bench.benchmark.execution.until_decided import run_until_decided
-from cat_bench.benchmark.planning.events import Event, Message, StageEnded
+from cat_bench.benchmark.planning.events import Ended, Event, Message, StageEnded
 from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
 from cat_bench.benchmark.planning.spec import resolve
 from cat_bench.results.errors import ResultError
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report.report import write_report
+from cat_bench.results.tables.sentences import stopped
 from cat_bench.results.verdicts import looks as looks_module
 from cat_bench.results.verdicts.comparison import compare
 from cat_bench.results.verdicts.looks import looks_at
@@ -157,13 +158,25 @@ def test_the_same_again_makes_nothing_and_interrupted_it_ends_the_same(
             break
     going.close()
     before = json.loads((tmp_path / "broken/letters3/run.json").read_text())
-    assert before["spec"]["replicates"] == 6 and "decision" not in before
+    assert before["spec"]["replicates"] == 6 and list(before["decision"]["looks"]) == ["5"]
+    said = stopped(Run.open(tmp_path / "broken/letters3"))
+    assert said and "is not at its end after 5 replicates" in said
     events = go(tmp_path / "broken", most=12)
     assert not any(isinstance(e, Message) and e.text.startswith("5 replicates") for e in events)
     assert tables(tmp_path / "broken") == tables(decided[0].parent)
     whole, broken = (json.loads((f / "run.json").read_text()) for f in (decided[0], tmp_path / "broken/letters3"))
     assert whole["decision"] == broken["decision"]
     assert made(go(tmp_path / "broken", most=12)) == 0
+
+
+def test_seeds_of_one_order_that_are_there_already_are_no_replicates(
+    decided: tuple[Path, list[Event]], tmp_path: Path
+) -> None:
+    spec = resolve({"sequence": "letters3", "methods": ["lora", "cat"], "seeds": list(range(5))})
+    assert isinstance(list(runner.run(spec, tmp_path, None, Partial(spec)))[-1], Ended)
+    go(tmp_path, most=12)
+    found = json.loads((tmp_path / "letters3/run.json").read_text())["decision"]
+    assert found == json.loads((decided[0] / "run.json").read_text())["decision"]
 
 
 def test_a_replicate_with_a_failed_cell_is_not_looked_at(tmp_path: Path) -> None:
