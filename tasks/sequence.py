@@ -36,6 +36,10 @@ _TAKEN = (
     "text",
     "nobody",
     "other_noise",
+    "method",
+    "order",
+    "seed",
+    "stage",
 )  # names in a run's folder and tables beside the concepts'
 
 

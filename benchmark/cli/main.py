@@ -98,7 +98,7 @@ def _two_runs(run: str, other: str | None, against: str | None, runs: Path) -> t
     from cat_bench.results.records.run_folder import Run
 
     theirs = reference_folder(Run.open(ours).sequence)
-    return ours, theirs, (ours.name, "reference")
+    return ours, theirs, (ours.resolve().name, "reference")
 
 
 def _apart(one: Path, other: Path) -> tuple[str, str]:

@@ -51,8 +51,8 @@ class Speeds:
     stock_step: dict[int, float] = field(default_factory=dict)
     images: dict[int, float] = field(default_factory=dict)  # a second
     stock_images: float = 0.0
-    memory_step: int = 0
-    memory_images: int = 0
+    memory_step: dict[int, int] = field(default_factory=dict)  # bytes
+    memory_images: dict[int, int] = field(default_factory=dict)
 
 
 def measure(
@@ -69,7 +69,7 @@ def measure(
         config = Method.Config(steps=steps + WARM_UP, batch_size=batch, lr=1e-4)
         reset_peak_memory()
         found.step[batch] = median(_steps(backbone, config, concept, precision)[WARM_UP:])
-        found.memory_step = peak_memory()
+        found.memory_step[batch] = peak_memory()
         found.stock_step[batch] = median(stock.step_seconds(backbone, config, concept, precision)[WARM_UP:])
     one, two = (Method.Config(steps=count, batch_size=1, lr=1e-4) for count in (1, 2))
     counted = [_flops(partial(_steps, backbone, config, concept, precision)) for config in (one, two)]
@@ -88,7 +88,7 @@ def measure(
             began = time.perf_counter()
             draw(batch, count)
             found.images[batch] = count / (time.perf_counter() - began)
-            found.memory_images = peak_memory()
+            found.memory_images[batch] = peak_memory()
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
@@ -136,13 +136,15 @@ def rows(found: Speeds, peak: float | None) -> list[str]:
     for batch, seconds in found.step.items():
         theirs, flops = found.stock_step[batch], found.flops_step * batch / seconds
         work = f"training step, batch {batch}"
-        lines.append(line(work, f"{seconds:.4f} s", f"{theirs:.4f} s", theirs / seconds, flops, found.memory_step))
-    best = max(found.images, key=lambda batch: found.images[batch])
-    for batch in dict.fromkeys([1, best]):
+        lines.append(
+            line(work, f"{seconds:.4f} s", f"{theirs:.4f} s", theirs / seconds, flops, found.memory_step[batch])
+        )
+    best = max(found.images, key=lambda batch: found.images[batch], default=None)
+    for batch in dict.fromkeys([min(found.images), best]) if best else ():  # none, if one image is too much
         rate, theirs = found.images[batch], found.stock_images
         flops = found.flops_image * rate
         work = f"images, batch {batch}"
-        lines.append(line(work, f"{rate:.2f} /s", f"{theirs:.2f} /s", rate / theirs, flops, found.memory_images))
+        lines.append(line(work, f"{rate:.2f} /s", f"{theirs:.2f} /s", rate / theirs, flops, found.memory_images[batch]))
     return lines
 
 

@@ -92,6 +92,8 @@ def mean_half(values: Array, keys: Sequence[Key] = ()) -> tuple[Array, Array]:
     for number, pattern in enumerate(patterns.T):
         if pattern.sum() >= LEAST:
             grid = layout(key for key, known in zip(keys, pattern, strict=True) if known).grid
+            if sum(map(len, grid)) < LEAST:
+                continue
             rows = np.array([[keys.index(key) for key in row] for row in grid])
             d = np.moveaxis(flat[:, which.ravel() == number][rows], -1, 0)
             found = intervals.crossed(d) if len(grid) > 1 else intervals.of_replicates(d[:, 0])

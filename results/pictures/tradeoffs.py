@@ -135,7 +135,7 @@ def _scatters(run: Run, summary: Summary, x: tuple[str, str], y: tuple[str, str]
     with styled():
         names = drawn_metrics(run)
         figure = Figure(figsize=(4.6 * len(names), 4.2), layout="constrained")
-        panels = list(zip(figure.subplots(1, len(names)), names, strict=True))
+        panels = list(zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True))
         named = []
         for axes, name in panels:
             named.append(_scatter(axes, run, summary, x[0].format(name), y[0].format(name)))

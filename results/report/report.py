@@ -1,5 +1,6 @@
 """Writes everything that a run has to say: tables, plots, grids and one self-contained page."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 from cat_bench.results.errors import ResultError
 from cat_bench.results.measures.available import drawn_metrics, metrics_of
 from cat_bench.results.measures.matrices import stage_array
+from cat_bench.results.measures.metrics import METRICS
 from cat_bench.results.pictures import grids, plots, tradeoffs
 from cat_bench.results.pictures.confusions import confusions
 from cat_bench.results.pictures.curves import Curves
@@ -29,6 +31,8 @@ from cat_bench.results.tables.sentences import stopped
 from cat_bench.results.tables.summary import Summary, summarise
 from cat_bench.results.tables.verdicts import verdict_frame, verdict_page, verdict_table, verdicts
 from cat_bench.results.verdicts.comparison import Comparison
+
+_PLOTS = ("forest", "confusion", "plasticity-forgetting", "kps-fidelity", "kps", "cost")  # beside those of a metric
 
 
 @dataclass(frozen=True)
@@ -148,9 +152,13 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def _remove_others(folder: Path, written: Iterable[Path]) -> None:
-    """Takes out matrices, plots and grids of an earlier report that this one does not have."""
-    keep = set(written)
-    for pattern in ("R-*.csv", "plots/*.svg", "plots/*.png", "grids/*.png"):
-        for path in sorted(folder.glob(pattern)):
-            if path not in keep:
+    """Takes out matrices, plots and grids of an earlier report that this one does not have, and nothing else."""
+    keep, names = set(written), "|".join(METRICS)
+    for place, ours in (
+        (folder, rf"R-({names})\.csv"),
+        (folder / "plots", rf"({'|'.join(_PLOTS)}|(curves|heatmap)-({names}))\.(svg|png)"),
+        (folder / "grids", r"grid-.+\.png"),
+    ):
+        for path in sorted(place.glob("*")):
+            if path not in keep and re.fullmatch(ours, path.name):
                 path.unlink()

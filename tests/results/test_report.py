@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cat_bench.results.pictures import tradeoffs
 from cat_bench.results.records.run_folder import Run
-from cat_bench.results.report.report import ReportPaths, write_report
+from cat_bench.results.report.report import ReportPaths, _remove_others, write_report
+from cat_bench.results.tables.summary import summarise
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,17 @@ def test_twice_is_byte_identical_and_stale_pictures_go(report: ReportPaths, smal
     second = {p.relative_to(again.folder): p.read_bytes() for p in again.folder.rglob("*") if p.is_file()}
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_files_of_others_in_the_folder_stay(report: ReportPaths, small_run: Path, tmp_path: Path) -> None:
+    theirs = {tmp_path / name for name in ("plots/photo.png", "plots/my-curves.svg", "grids/mine.png", "R-code.csv")}
+    ours = {tmp_path / p.relative_to(report.folder) for p in (*report.plots, *report.grids, *report.matrices)}
+    for path in (*theirs, *ours):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"of before")
+    _remove_others(tmp_path, ())
+    assert all(path.exists() for path in theirs)
+    assert not [path for path in ours if path.exists()], "whatever a report writes, a later one takes away"
 
 
 def test_page_is_self_contained_and_says_what_failed(report: ReportPaths) -> None:
@@ -138,6 +151,13 @@ def test_a_second_opinion_has_matrix_plots_and_its_extractor(
     elsewhere = report.html.read_text(encoding="utf-8")
     assert "<td>eye</td>" in elsewhere and "dino" not in elsewhere.lower()
     assert not [path for path in (*report.matrices, *report.plots) if "dino" in path.name]
+
+
+def test_one_drawn_metric_is_enough(make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run.open(make_run(methods=("lora", "cat"), concepts=("marivi", "tolbek"), pictures=False))
+    monkeypatch.setattr(tradeoffs, "drawn_metrics", lambda run: ("clip_i",))
+    shown = summarise(run)
+    assert tradeoffs.plasticity_forgetting(run, shown) and tradeoffs.preservation_fidelity(run, shown)
 
 
 def test_base_alone_gives_a_report(small_run: Path, tmp_path: Path) -> None:

@@ -54,12 +54,13 @@ class Difference:
     @classmethod
     def of(cls, one: Mapping[tuple[int, int], float], other: Mapping[tuple[int, int], float]) -> Difference:
         """one − other, over the replicates that both have."""
+        from cat_bench.results.verdicts.comparison import paired_differences
         from cat_bench.results.verdicts.intervals import of_replicates
 
-        both = [key for key in one if key in other and math.isfinite(one[key] + other[key])]
+        both = [d for d in paired_differences(one, other).values() if math.isfinite(d)]
         if not both:
             return cls(math.nan, math.nan, math.nan, 0)
-        found = of_replicates([one[key] - other[key] for key in both])
+        found = of_replicates(both)
         low, high = (float(end) for end in found.limits())
         return cls(float(found.mean), low, high, len(both))
 

@@ -58,6 +58,8 @@ def test_the_interval_is_students_over_the_replicates_that_both_have() -> None:
     assert found.mean == pytest.approx(d.mean()) and found.n == 5
     assert (found.sign == 0) == (stats.ttest_1samp(d, 0).pvalue > 0.05)
     assert Difference.of({(0, 0): 0.6}, {(0, 0): 0.5}).sign == 0
+    last_bits = Difference.of({(r, r): 0.1 + 0.2 for r in range(5)}, {(r, r): 0.3 for r in range(5)})
+    assert (last_bits.mean, last_bits.sign) == (0.0, 0)
     assert math.isnan(Difference.of({}, {}).mean)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -33,6 +35,19 @@ def test_a_measurement_has_every_line_and_leaves_the_backbone_as_it_was(
     lines = measure.rows(found, 1e12)
     assert len(lines) in (3, 4) and all(line.count("|") == 8 for line in lines)
     assert "batch 4" in lines[1] and "%" in lines[1]
+
+
+def test_what_was_not_measured_has_no_line() -> None:
+    step = {1: 0.5, 4: 1.0}
+    found = measure.Speeds(
+        "sd15", 1e9, 1e9, step, step, {4: 2.0, 8: 3.0}, 1.0, {1: 2**30, 4: 2**31}, {4: 2**30, 8: 2**31}
+    )
+    assert [line.split("|")[2].strip() for line in measure.rows(found, None)][2:] == [
+        "images, batch 4",
+        "images, batch 8",
+    ]
+    assert [line.split("|")[-2].strip() for line in measure.rows(found, None)] == ["1.0", "2.0", "1.0", "2.0"]
+    assert len(measure.rows(replace(found, images={}), None)) == 2, "one image was too much"
 
 
 def test_the_peak_is_the_one_given_or_unknown() -> None:
