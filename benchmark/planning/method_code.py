@@ -96,18 +96,33 @@ def _source(thing: Any) -> str:
 
 
 def _meaning(source: str) -> str:
-    """The tokens of a source text without comments, docstrings, white space and what classes declare of themselves."""
-    quiet = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    """A source text without comments, docstrings, white space and what classes declare of themselves.
+
+    A line a statement, behind as many marks as it stands deep.
+    """
+    quiet = {tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER}
     kept: list[str] = []
     line: list[tokenize.TokenInfo] = []
+    depth = 0
     for token in tokenize.generate_tokens(io.StringIO(_undeclared(textwrap.dedent(source))).readline):
         if token.type == tokenize.NEWLINE:
             if not (len(line) == 1 and line[0].type == tokenize.STRING):
-                kept.append("".join(t.string for t in line))
+                kept.append(">" * depth + _joined(line))
             line = []
+        elif token.type in (tokenize.INDENT, tokenize.DEDENT):
+            depth += 1 if token.type == tokenize.INDENT else -1
         elif token.type not in quiet:
             line.append(token)
     return "\n".join(kept)
+
+
+def _joined(line: list[tokenize.TokenInfo]) -> str:
+    """Tokens in a row, words apart: `not x` is no `notx`."""
+    text = ""
+    for token in line:
+        apart = text[-1:].isidentifier() and token.string[:1].isidentifier()
+        text += f" {token.string}" if apart else token.string
+    return text
 
 
 def _undeclared(source: str) -> str:

@@ -59,6 +59,26 @@ def test_a_methods_code_counts_but_not_its_comments(tmp_path: Path, monkeypatch:
     assert first == second != third
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("        if a:\n            f()\n        g()\n", "        if a:\n            f()\n            g()\n"),
+        (
+            "        for x in a:\n            f()\n        return not g\n",
+            "        for x in a:\n            f()\n            return not g\n",
+        ),
+        ("        return not g\n", "        return notg\n"),
+    ],
+)
+def test_where_a_line_stands_counts(one: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wider = one.replace(" " * 12, " " * 16)
+    found = []
+    for number, text in enumerate((one, other, wider)):
+        (tmp_path / f"mine_{number}.py").write_text(f"{SOURCE}\n    def end(self, a, f, g, notg):\n{text}")
+        found.append(digest_of(tmp_path, f"mine_{number}", monkeypatch))
+    assert found[0] == found[2] != found[1]
+
+
 DECLARING = SOURCE.replace(
     "    def loss",
     """    title = "Mine"
