@@ -14,7 +14,8 @@ class Joint(Method):
     """Joint training (a reference): one adapter goes on with the data of all concepts so far, none of them put away.
 
     L = (L_t + (t − 1) · L_{<t}) / t: the mean over the concepts, that of the t−1 earlier ones estimated from as many
-    items as the last one's. The first concept is naive LoRA.
+    items as the last one's, drawn evenly from all of theirs: one with more pictures has more of them. The first concept
+    is naive LoRA.
     """
 
     title = "Joint training"

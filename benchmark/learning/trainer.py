@@ -70,7 +70,7 @@ def fit(
     """
     device = adapter.host.device
     optimiser = _optimiser(adapter, config, economy, device)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")  # small gradients survive fp16
+    scaler = torch.amp.GradScaler(device.type, enabled=_in_half(adapter, precision))
     micro = min(economy.micro_batch or config.batch_size, config.batch_size)
     every, loss, unread = LOOKS.get(device.type, 10), math.nan, list[Tensor]()
     for step in range(config.steps):
@@ -97,7 +97,7 @@ def survey(
 ) -> None:
     """Show the method the denoising gradient of as many single items as it asks for, and update nothing."""
     trained = {name: parameter for name, parameter in adapter.named().items() if parameter.requires_grad}
-    scale = 2.0**10 if precision == "fp16" else 1.0  # small gradients survive fp16
+    scale = 2.0**10 if _in_half(adapter, precision) else 1.0
     for number in range(method.survey()):
         drawn = source.draw(1, number)
         answers = predict({"learn": Query(drawn.batch.prompt)}, drawn)
@@ -105,6 +105,14 @@ def survey(
             loss = scale * mse(answers["learn"], drawn.batch.target)
             gradients = torch.autograd.grad(loss, list(trained.values()))
         method.surveyed({n: g.float() / scale for n, g in zip(trained, gradients, strict=True)}, adapter)
+
+
+def _in_half(adapter: LoraAdapter, precision: Precision) -> bool:
+    """Whether gradients pass through fp16, which small ones survive only if the loss is scaled.
+
+    A network that is held in fp16 computes in it without autocast, too.
+    """
+    return precision == "fp16" or any(p.dtype == torch.float16 for p in adapter.host.network.parameters())
 
 
 def _backward(
