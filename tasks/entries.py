@@ -38,7 +38,8 @@ class PhotoEntry(BaseModel, frozen=True, extra="forbid"):
 
 
 def _world(entry: Any) -> str:
-    return "photo" if isinstance(entry, PhotoEntry) or (isinstance(entry, dict) and "folder" in entry) else "avatar"
+    own = PhotoEntry.model_fields.keys() - AvatarEntry.model_fields.keys()
+    return "photo" if isinstance(entry, PhotoEntry) or (isinstance(entry, dict) and own & entry.keys()) else "avatar"
 
 
 ConceptEntry = Annotated[
@@ -91,9 +92,15 @@ def read_entry(name: str | Path) -> tuple[SequenceEntry, Path | None]:
     except tomllib.TOMLDecodeError as error:
         raise TaskError(f"sequence {name} is not valid TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelt key before what is missing for it
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"] if part not in ("avatar", "photo"))
-        raise TaskError(f"sequence {name}, key {key}: {first['msg']}") from error
+        said = first["msg"]
+        if first["type"] == "extra_forbidden":
+            keys = {field for model in (SequenceEntry, AvatarEntry, PhotoEntry) for field in model.model_fields}
+            close = get_close_matches(str(first["loc"][-1]), keys, 1)
+            said = f"there is no such key{f'; did you mean {close[0]!r}?' if close else ''}"
+        raise TaskError(f"sequence {name}, key {key}: {said}") from error
     return entry, path.parent if source is path else None
 
 

@@ -82,7 +82,8 @@ class Sequence:
         if released is not None and released != self.fingerprint:
             raise TaskError(
                 f"sequence {name} is not as it was released: its pictures are drawn differently; "
-                "install exactly the versions of dicebear-core and dicebear-styles that cat-bench asks for"
+                "install exactly the versions of dicebear-core and dicebear-styles that cat-bench asks for, or give a "
+                "sequence of your own an id or a version of its own"
             )
 
 
@@ -107,11 +108,13 @@ def _load(name: str, data: Path | None, above: list[str]) -> tuple[Sequence, Pro
     preservation: dict[str, tuple[str, ...]] = {}
     prompts: Prompts = {}
     if entry.extends is not None:
-        base, prompts = _load(entry.extends, data, [*above, name])
+        own = beside / entry.extends if beside is not None else Path()
+        base, prompts = _load(str(own) if own.is_file() else entry.extends, data, [*above, name])
         concepts += base.concepts
         preservation.update(base.preservation)
     prompts = {**prompts, **entry.prompts}
     preservation.update((str(stratum), texts) for stratum, texts in entry.preservation.items())
+    preservation = {stratum: texts for stratum, texts in preservation.items() if texts}
     place = _photos(entry, name, beside, data) if entry.photos else Path()
     for concept in entry.concept:
         if not re.fullmatch(r"\w[\w .-]*(?<! )", concept.id) or concept.id in _TAKEN:
@@ -120,6 +123,8 @@ def _load(name: str, data: Path | None, above: list[str]) -> tuple[Sequence, Pro
             concepts.append(avatar_concept(concept, prompts, name))
         else:
             concepts.append(_photo_concept(concept, prompts, name, place))
+    if not concepts:
+        raise TaskError(f"{name} has no concept: give it one or more [[concept]]")
     for attribute in ("id", "trigger"):
         values = [getattr(c, attribute).casefold() for c in concepts]
         twice = sorted({v for v in values if values.count(v) > 1})

@@ -111,7 +111,7 @@ class AvatarConcept:
 
     def fill(self, template: str, form: str) -> str:
         """A prompt from a template; forms as in `Concept.fill`."""
-        return with_articles(template.format(subject(self, form)))
+        return with_articles(template.replace("{}", subject(self, form)))
 
     @property
     def fingerprint(self) -> str:

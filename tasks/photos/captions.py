@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -67,15 +68,20 @@ def read_text(path: Path) -> str:
         raise TaskError(f"cannot be read ({trouble.strerror or trouble})") from None
 
 
+def _composed(path: Path) -> str:
+    """As one text however its letters are written: macOS takes accents apart in the names of files."""
+    return unicodedata.normalize("NFC", str(path))
+
+
 def _read_metadata(
     path: Path, concept: Path, images: Sequence[Path], captions: dict[Path, str], findings: list[Finding]
 ) -> None:
     try:
-        lines = read_text(path).splitlines()
+        lines = read_text(path).split("\n")  # splitlines would cut a text at U+2028
     except TaskError as trouble:
         findings.append(error(path, str(trouble), "save it as UTF-8"))
         return
-    known = set(images)
+    known = {_composed(image): image for image in images}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -89,9 +95,10 @@ def _read_metadata(
             findings.append(error(path, f'line {number} has no "file_name"', wanted))
             continue
         image = path.parent / row["file_name"]
+        image = known.get(_composed(image), image)
         if path.parent == concept.parent and concept not in image.parents:
             continue  # another concept's
-        if image not in known:
+        if image not in images:
             findings.append(
                 error(path, f"line {number} is the caption of {row['file_name']}, which is not there", "delete it")
             )

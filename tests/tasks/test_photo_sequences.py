@@ -131,6 +131,8 @@ def test_photos_lie_beside_the_toml_or_where_data_says(tmp_path):
         "utf-8",
     )
     longer = load_sequence(extended)
+    extended.write_text(extended.read_text("utf-8").replace(json.dumps(str(path)), f'"{path.name}"'), "utf-8")
+    assert load_sequence(extended) == longer, "seen from the TOML, as `data` is"
     assert [c.fingerprint for c in longer.concepts[:3]] == [c.fingerprint for c in sequence.concepts]
     assert longer.concepts[3].prompts == ("a {} asleep",)
 
@@ -140,7 +142,10 @@ def test_photos_lie_beside_the_toml_or_where_data_says(tmp_path):
     [
         ('trigger = "sks"', "", "key concept.0.trigger: Field required"),
         ('trigger = "sks"', 'trigger = "two words"', "key concept.0.trigger"),
-        ('noun = "cat"', 'nown = "cat"', "key concept.0.noun: Field required"),
+        ('noun = "cat"', "", "key concept.0.noun: Field required"),
+        ('noun = "cat"', 'nown = "cat"', "key concept.0.nown: there is no such key; did you mean 'noun'?"),
+        ('folder = "one"', 'foldr = "one"', "key concept.0.foldr: there is no such key; did you mean 'folder'?"),
+        ('id = "first"', 'id = "seed"', "'seed' cannot be a concept's id"),
         ("references = 1", "references = 0", "key concept.1.references"),
         ('id = "first"', 'id = "a/b"', "'a/b' cannot be a concept's id"),
         ('id = "first"', 'id = "preservation"', "'preservation' cannot be a concept's id"),

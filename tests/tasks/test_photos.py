@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -271,6 +272,14 @@ def test_captions_from_metadata_and_text_files(tmp_path):
     assert filled.fill(captions[3], "noun") == "photo of dog and a {hat}"
     assert concept(good(tmp_path / "plain")).train_captions == ("a photo of {}",) * 2
     assert concept(tmp_path / "plain", caption="picture of {}").train_captions == ("picture of {}",) * 2
+
+
+def test_captions_of_names_with_accents_and_texts_with_odd_ends_of_lines(tmp_path):
+    folder = good(tmp_path / "dog", 4)
+    (folder / "00.png").rename(folder / unicodedata.normalize("NFD", "00é.png"))
+    row = {"file_name": unicodedata.normalize("NFC", "00é.png"), "text": "a {} on\u2028grass"}
+    (folder / "metadata.jsonl").write_text(json.dumps(row, ensure_ascii=False), "utf-8")
+    assert "a {} on grass" in concept(folder).train_captions
 
 
 def test_captions_above_the_folder_and_in_its_parts(tmp_path):

@@ -165,6 +165,14 @@ def test_a_sequence_of_ones_own(tmp_path):
     sequence = load_sequence(path)
     assert (sequence.id, sequence.concepts[0].noun, sequence.concepts[0].trigger) == ("mine", "robot", "beep")
     sequence.check()
+    path.write_text(MINE.replace('["a {}"]', '["a {} with {hat}", "a {} and {"]'), "utf-8")
+    (concept,) = load_sequence(path).concepts
+    assert [concept.fill(prompt, "trigger") for prompt in concept.prompts] == [
+        "a beep robot with {hat}",
+        "a beep robot and {",
+    ]
+    path.write_text(MINE.replace("[[concept]]", "[preservation]\nclass = []\nother = ['a tree']\n[[concept]]"), "utf-8")
+    assert load_sequence(path).preservation == {"other": ("a tree",)}
 
 
 @pytest.mark.parametrize(
@@ -179,6 +187,7 @@ def test_a_sequence_of_ones_own(tmp_path):
         ('title = "Mine"', "", "key title: Field required"),
         ('title = "Mine"', 'titel = "Mine"\ntitle = "Mine"', "key titel"),
         ('title = "Mine"', "title = ", "is not valid TOML"),
+        (MINE[MINE.index("[[concept]]") :], "", "key concept: Field required"),
         (
             "[[concept]]",
             '[[concept]]\nid = "beep"\nkind = "robot"\ncolors = { base = "red" }\n[[concept]]',
