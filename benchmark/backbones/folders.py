@@ -124,6 +124,9 @@ def fingerprint(folder: Path) -> str:
     for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
         if path.suffix in (".safetensors", ".json", ".txt"):
             total.update(f"{path.relative_to(folder).as_posix()} {_digest(path)}\n".encode())
+    if (folder / SECOND[0]).is_dir():  # of XL the index says what the empty prompt is
+        index = json.loads((folder / BACKBONE_MARK).read_text("utf-8"))
+        total.update(f"zeros {index.get('force_zeros_for_empty_prompt', True)}\n".encode())
     return total.hexdigest()
 
 
@@ -140,10 +143,16 @@ def _digest(path: Path) -> str:
 
 
 def stored_type(weights: Path) -> str:
-    """The type of the first tensor in a safetensors file, by PyTorch's name for it."""
-    with weights.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    first = next(str(entry["dtype"]) for name, entry in header.items() if name != "__metadata__")
+    """The type of the first tensor in a safetensors file, by PyTorch's name for it. Raises BackboneError."""
+    try:
+        with weights.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(size, weights.stat().st_size)))
+        first = next(str(entry["dtype"]) for name, entry in header.items() if name != "__metadata__")
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        raise BackboneError(
+            f"{weights} is no whole safetensors file: fetch it again (after a clone without git-lfs it is a pointer)"
+        ) from None
     return _TYPES.get(first, first)
 
 

@@ -46,6 +46,16 @@ def test_the_fingerprint_is_of_the_contents_not_of_the_place(tiny: Backbone, tmp
     assert again.fingerprint != tiny.fingerprint
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"version https://git-lfs.github.com/spec/v1", b"\x00" * 8, b"\x10" + b"\x00" * 7 + b"{"]
+)
+def test_weights_that_are_not_whole_are_one_line(content: bytes, tiny: Backbone, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny.folder, tmp_path / "copy"))
+    next((folder / "unet").glob("*.safetensors")).write_bytes(content)
+    with pytest.raises(BackboneError, match="is no whole safetensors file: fetch it again"):
+        fingerprint(folder)
+
+
 def test_in_which_type_others_load_the_weights_is_not_part_of_the_fingerprint(tmp_path: Path) -> None:
     folder = tmp_path / "text_encoder"
     folder.mkdir(parents=True)

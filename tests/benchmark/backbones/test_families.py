@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cat_bench.benchmark.backbones.backbone import Backbone
+from cat_bench.benchmark.backbones.folders import fingerprint
 from cat_bench.benchmark.backbones.registry import entry_for, known_as, registered
 from cat_bench.benchmark.backbones.text_encoders import TextEncoder
 from cat_bench.benchmark.cli.flags import savings
@@ -30,6 +33,7 @@ from cat_bench.benchmark.text_to_image.sampling import Capacity, SamplerConfig, 
 from cat_bench.benchmark.text_to_image.training import train
 from cat_bench.methods.base import Method
 from cat_bench.methods.registry import methods
+from cat_bench.tasks.sequence import load_sequence
 
 FAMILIES = ("sd15", "sd21", "sdxl")
 PROMPTS = ["a hat", "the person", "a zorvex person with a hat"]
@@ -356,3 +360,36 @@ def test_the_autoencoder_never_decodes_in_fp16(
     monkeypatch.setattr(tiny, "decode", watched)
     ((_, images),) = sample(tiny, None, PROMPTS, [1, 2, 3], SamplerConfig(steps=2), precision=precision)
     assert seen == [(weights, precision == "bf16")] and images.std() > 5
+
+
+def test_what_the_empty_prompt_is_counts_for_the_fingerprint(tiny_families: dict[str, Path], tmp_path: Path) -> None:
+    found = {}
+    for kind in ("sd15", "sdxl"):
+        folder = Path(shutil.copytree(tiny_families[kind], tmp_path / kind))
+        index = json.loads((folder / "model_index.json").read_text("utf-8"))
+        before = fingerprint(folder)
+        (folder / "model_index.json").write_text(json.dumps({**index, "force_zeros_for_empty_prompt": False}), "utf-8")
+        found[kind] = fingerprint(folder) != before
+    assert found == {"sd15": False, "sdxl": True}
+
+
+def test_gradients_that_pass_through_half_weights_are_scaled_in_any_precision(
+    tiny_families: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    real = torch.amp.GradScaler
+
+    def scaler(device: str, enabled: bool) -> Any:
+        asked.append(enabled)
+        return real(device, enabled=False)
+
+    monkeypatch.setattr(torch.amp, "GradScaler", scaler)
+    for half in (False, True):
+        backbone = Backbone.load(tiny_families["sd15"], device="cpu")
+        if half:
+            backbone.unet.half()
+        adapter = LoraAdapter(backbone, 2, None, QUICK.targets, generator(0, "init"))
+        with suppress(Exception):  # not every machine multiplies fp16 on the CPU
+            next(train(backbone, adapter, Method(QUICK), load_sequence("smoke2").concepts[0], seed=0, precision="fp32"))
+        adapter.close()
+    assert asked == [False, True]
