@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from cat_bench.benchmark.planning.engine import Engine, Reader
 from cat_bench.benchmark.planning.identity import CLIP, DINO
@@ -107,6 +108,11 @@ class _Embedded:
 
 def score(reader: Reader | None, plan: Plan, stage: StagePlan, folder: Path) -> None:
     """Write the stage's `scores.parquet` from embeddings alone. For stage 0: the reference rows."""
+    with threadpool_limits(1, "blas"):  # sums come out the same on any number of cores
+        write_scores(_rows(reader, plan, stage, folder), folder / SCORES)
+
+
+def _rows(reader: Reader | None, plan: Plan, stage: StagePlan, folder: Path) -> pd.DataFrame:
     compared = _Compared.of(plan, read_arrays(folder / EMBEDDINGS), stage)
     known, embeddings, base = compared.known, compared.stage, compared.base
     concepts = list(_drawn(plan, stage))
@@ -125,24 +131,22 @@ def score(reader: Reader | None, plan: Plan, stage: StagePlan, folder: Path) -> 
     if stage.cell is not None:
         before = named(base, "preservation", strata)
         labels = {**stage.labels, **run}
-        table = score_stage(labels, stage.number, drawn, known, texts, kept, before, **shared)
-    else:
-        import pandas as pd
+        return score_stage(labels, stage.number, drawn, known, texts, kept, before, **shared)
+    import pandas as pd
 
-        again, noise = named(embeddings, "other_noise", strata), _noise(stage, preservation="other_noise")
-        images = plan.spec.preservation_images
-        real: dict[str, Any] = {
-            "readings": readings(reader, concepts, compared.arrays, of_references),
-            "untriggered": world(plan, compared.arrays, base),
-        }
-        tables = (
-            score_base(run, drawn, known, texts, kept, **shared),
-            *_without_noun(reader, plan, stage, compared, shared, run),
-            score_other_noise(run, kept, again, noise=noise, preservation_images=images, **extractor),
-            score_real(run, known, tuple(strata), **real, **extractor),
-        )
-        table = pd.concat(tables, ignore_index=True)
-    write_scores(table, folder / SCORES)
+    again, noise = named(embeddings, "other_noise", strata), _noise(stage, preservation="other_noise")
+    images = plan.spec.preservation_images
+    real: dict[str, Any] = {
+        "readings": readings(reader, concepts, compared.arrays, of_references),
+        "untriggered": world(plan, compared.arrays, base),
+    }
+    tables = (
+        score_base(run, drawn, known, texts, kept, **shared),
+        *_without_noun(reader, plan, stage, compared, shared, run),
+        score_other_noise(run, kept, again, noise=noise, preservation_images=images, **extractor),
+        score_real(run, known, tuple(strata), **real, **extractor),
+    )
+    return pd.concat(tables, ignore_index=True)
 
 
 def _without_noun(
