@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -108,12 +108,14 @@ def open_stage(
     order, seed = pairs[0]
     cell = folder / method / f"order{order}-seed{seed}"
     finished = dict(sorted(_finished(cell)))  # by number
-    number = _number(stage, run, [id for id, _ in finished.values()])
+    number = _number(stage, run, {id: n for n, (id, _) in finished.items()})
     if number not in finished:
         there = ", ".join(f"{number} ({id})" for number, (id, _) in finished.items()) or "none"
         status = (read_json(cell / CELL) or {}).get("status", "not run to its end")
         wanted = f"stage {stage}" if stage else "the last stage"
         raise RunError(f"{cell}: {wanted} is not finished (the cell is {status}); finished stages: {there}")
+    if lacking := sorted(set(range(1, number)) - set(finished)):
+        raise RunError(f"{cell}: stage {lacking[0]} is not there, and later ones go on from it: run again to make it")
     return _read(run, variant.name, finished[number][1], [id for n, (id, _) in finished.items() if n <= number])
 
 
@@ -124,13 +126,13 @@ def _finished(cell: Path) -> Iterator[tuple[int, tuple[str, Path]]]:
             yield int(number), (concept, path)
 
 
-def _number(stage: str | None, run: RunRecord, finished: Sequence[str]) -> int:
+def _number(stage: str | None, run: RunRecord, finished: Mapping[str, int]) -> int:
     """Which stage is meant, from 1; 0 for that of a concept which is still to come."""
     ids = [concept.id for concept in run.concepts]
     if stage is None:
         return len(ids)
     if stage in ids:
-        return finished.index(stage) + 1 if stage in finished else 0
+        return finished.get(stage, 0)
     if stage.isdecimal() and 1 <= int(stage) <= len(ids):
         return int(stage)
     raise RunError(f"{run.folder} has no stage {stage!r}; give 1 to {len(ids)} or a concept: {', '.join(ids)}")

@@ -37,6 +37,7 @@ class Cluster:
     def __init__(self, setup: Setup, address: str, wanted: int | None, per_gpu: int, chains: int) -> None:
         """wanted: how many workers at most; chains: more than so many would have nothing to do."""
         self.setup, self.address, self.per_gpu = setup, address, per_gpu
+        chains = max(chains, 1)  # the references alone may be missing
         self.most = min(wanted or chains, chains)
         self._seats: dict[int, _Seat] = {}
         self._next = 0
@@ -163,7 +164,7 @@ class Cluster:
         """A worker is gone. A node on which none begins is left out, if it does not turn out to have left."""
         seat = self._seats[number]
         self._vain[seat.node] += not seat.known
-        if self._vain[seat.node] > TRIES and seat.node in self._names:
+        if not seat.known and self._vain[seat.node] > TRIES and seat.node in self._names:
             return self._refuse(number, f"no worker begins there ({reason})")
         busy = seat.known and seat.waiting_for is not None
         self._end(number)

@@ -211,6 +211,8 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         ),
         (["smoke2", "--method", "lora", "--stage", "mikato"], "stage mikato is not finished"),
         (["smoke2", "--method", "merge"], "finished stages: none"),
+        (["smoke2", "--method", "magmax"], "stage 1 is not there, and later ones go on from it"),
+        (["smoke2", "--method", "magmax", "--stage", "mikato"], "stage 1 is not there, and later ones go on from it"),
         (["smoke2", "--method", "cat", "--out", "taken"], "taken holds mine.txt, which this command did not write"),
         (["smoke2", "--method", "cat", "--out", "file"], "file is in the way: it is no folder"),
         (["smoke2"], "Missing option '--method'"),
@@ -228,6 +230,7 @@ def test_mistakes_are_one_line_and_write_nothing(
     shutil.copytree(finished, tmp_path / "runs" / "smoke2")
     (tmp_path / "runs/smoke2/lora/order0-seed0/02-mikato/stage.json").unlink()
     shutil.rmtree(tmp_path / "runs/smoke2/merge")
+    shutil.rmtree(tmp_path / "runs/smoke2/magmax/order0-seed0/01-vadoro")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
     (tmp_path / "file").touch()

@@ -8,10 +8,12 @@ import pickle
 import shutil
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +22,9 @@ from run_fakes import FakeConcept, FakeEngine, FakeSequence, tree
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.execution.workers import cluster
+from cat_bench.benchmark.execution.workers.cluster import Cluster, _Seat
 from cat_bench.benchmark.execution.workers.crew import Crew
-from cat_bench.benchmark.execution.workers.executor import Done, Files, Note, Opened, Setup, Task
+from cat_bench.benchmark.execution.workers.executor import Done, Files, Lost, Note, Opened, Setup, Task
 from cat_bench.benchmark.execution.workers.guest import Guest, about
 from cat_bench.benchmark.planning.events import Ended, Event, Learning, Message, StageBegun, StageEnded
 from cat_bench.benchmark.planning.plan import Plan, make_plan
@@ -184,3 +187,12 @@ def test_a_cluster_of_another_version_is_refused_with_one_line(
         RunError, match=r"^the cluster has no node that can be used: node .* has cat-bench .*, this is 9"
     ):
         list(go(tmp_path, Crew(None, cluster=two_nodes.address)))
+
+
+def test_a_worker_that_is_lost_where_no_other_begins_gives_its_task_back(plan: Plan) -> None:
+    cluster = Cluster(Setup(plan, FakeEngine(RunSpec())), "local", None, 1, 0)
+    assert cluster.most == 1, "the references alone may be missing"
+    cluster._ray = SimpleNamespace(kill=lambda *given, **more: None, exceptions=SimpleNamespace(RayError=Exception))
+    cluster._names, cluster._vain = {"n": "node"}, Counter(n=100)
+    cluster._seats[0] = _Seat("n", None, object(), known=True)
+    assert [type(message) for _, message in cluster._lose(0, "gone")] == [Lost] and not cluster._seats
