@@ -56,7 +56,7 @@ class Method:
     class Config(BaseModel):
         """Settings of one concept's training."""
 
-        model_config = ConfigDict(frozen=True, extra="forbid")
+        model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
         rank: int = Field(default=16, ge=1)
         alpha: float | None = Field(default=None, gt=0, description="None: equal to the rank, so scaling is 1")
@@ -170,7 +170,7 @@ class Method:
         Raises MethodError for an unknown preset or setting and for a value out of range.
         """
         name = getattr(cls, "name", cls.__name__)
-        if preset is not None and preset not in cls.presets:
+        if preset is not None and (not isinstance(preset, str) or preset not in cls.presets):
             known = ", ".join(cls.presets) or "none"
             raise MethodError(f"method {name}: no preset {preset!r}; it has: {known}")
         values = {**cls.presets.get(preset or backbone or "", {}), **(overrides or {})}

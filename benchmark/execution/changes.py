@@ -33,24 +33,24 @@ def set_aside_changed(plan: Plan, library: Library) -> Iterator[events.Message]:
             if place.parent in mine or record.get("protocol") != plan.protocol:
                 library.set_aside(place)
                 moved[name, "other settings made them, and this run has no such stage"] += 1
-        elif whole(place) is None:
-            moved[name, "files were taken out of them; they are completed"] += 1
         elif (lacking := difference(record, stage.keys)) in ("the model", "the images"):
             library.set_aside(place)
             moved[name, f"other settings made {lacking}; they are redone"] += 1
+        elif whole(place) is None:
+            moved[name, "files were taken out of them; they are completed"] += 1
         elif lacking is not None:
             moved[name, f"other settings made {lacking}; those alone are redone"] += 1
     for (name, why), count in moved.items():
         yield events.Message(f"{name}: {count} stage{'s' if count > 1 else ''} set aside or updated: {why}")
     if any("redone" in why or "no such" in why for _, why in moved):
         yield events.Message(f"what was set aside is kept in {library.runs / KEPT} and used again when settings match")
-    _remove_empty(plan.folder, mine)
+    _remove_empty({plan.folder / name for name, _ in moved} - mine - {plan.base.place})
 
 
-def _remove_empty(folder: Path, mine: set[Path]) -> None:
-    """Cells of other settings whose stages were all taken out."""
-    for cell in folder.glob("*/order*-seed*"):
-        if cell not in mine and cell.is_dir() and not any(cell.glob(f"*/{RECORD}")):
+def _remove_empty(cells: set[Path]) -> None:
+    """Those whose stages were all taken out. One that never had any may be half way through its first."""
+    for cell in sorted(cells):
+        if cell.is_dir() and not any(cell.glob(f"*/{RECORD}")):
             shutil.rmtree(cell)
             if not any(cell.parent.iterdir()):
                 cell.parent.rmdir()

@@ -61,8 +61,10 @@ def is_complete(folder: Path, spec: RunSpec, sequence: Sequence, domain: Domain)
 def _signature(spec: RunSpec, sequence: Sequence, domain: Domain) -> str | None:
     """Changes whenever a key could; it may change more often (a touched file), which costs seconds, not results."""
     models = domain.files(spec)
-    if models is None:
-        return None
+    if models is None or any(
+        e.target.startswith("__main__") for e in methods.entries() if e.name in names_of(spec.methods)
+    ):
+        return None  # of what was typed in, or lies elsewhere, no file tells
     return keys.digest(
         spec.model_dump(mode="json"),
         repr(sequence),  # what pictures are drawn from, and sums of photos: the drawing itself would take seconds

@@ -55,12 +55,13 @@ def run(
             methods.get(method)  # raises, with what was probably meant
     folder = runs / _checked(name or sequence.id)
     with plain_errors(folder), ExitStack() as stack:
-        if folder.is_dir():
+        held = folder.is_dir()
+        if held:
             stack.enter_context(locked(folder))
             if is_complete(folder, spec, sequence, domain):
                 yield from _finished(spec, sequence, folder)
                 return
-        yield from _unfinished(spec, sequence, runs, folder, domain, crew, stack)
+        yield from _unfinished(spec, sequence, runs, folder, domain, crew, stack, held=held)
 
 
 def _checked(name: str) -> str:
@@ -77,7 +78,15 @@ def _finished(spec: RunSpec, sequence: Sequence, folder: Path) -> Iterator[event
 
 
 def _unfinished(
-    spec: RunSpec, sequence: Sequence, runs: Path, folder: Path, domain: Domain, crew: Crew, stack: ExitStack
+    spec: RunSpec,
+    sequence: Sequence,
+    runs: Path,
+    folder: Path,
+    domain: Domain,
+    crew: Crew,
+    stack: ExitStack,
+    *,
+    held: bool,
 ) -> Iterator[events.Event]:
     from cat_bench.benchmark.execution.changes import set_aside_changed
     from cat_bench.benchmark.execution.driver import Driver
@@ -89,8 +98,8 @@ def _unfinished(
     from cat_bench.benchmark.text_to_image.references import references_ready
 
     plan = make_plan(spec, folder, sequence, domain.identity(spec))
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
+    if not held:
+        folder.mkdir(parents=True, exist_ok=True)  # another process may have begun the same meanwhile: then this waits
         stack.enter_context(locked(folder))
     library = Library(runs)
     yield from set_aside_changed(plan, library)

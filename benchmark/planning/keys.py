@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,18 @@ def digest(*parts: Any) -> str:
 
 def folder_digest(folder: Path) -> str:
     """sha256 over the names, sizes and times of a file or of those below a folder: was it touched? Reads none."""
-    below = [folder] if folder.is_file() else folder.rglob("*")
+    below = [folder] if folder.is_file() else _below(folder, set())
     files = sorted(path for path in below if path.is_file() and "__pycache__" not in path.parts)
     return digest(*((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """All files below a folder, those of linked folders among them; none twice."""
+    if (real := folder.resolve()) in seen:
+        return
+    seen.add(real)
+    for path in folder.iterdir():
+        yield from _below(path, seen) if path.is_dir() else [path]
 
 
 def protocol_key(

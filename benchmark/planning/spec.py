@@ -29,7 +29,7 @@ NO_THREADS = (
 )
 
 
-class Sampler(BaseModel, frozen=True, extra="forbid"):
+class Sampler(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """How images are drawn from a model; the same for every method, the base model included.
 
     What is None is the backbone's own, as `backbones.toml` has it.

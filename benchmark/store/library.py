@@ -13,6 +13,7 @@ from cat_bench.benchmark.store.files import read_json
 from cat_bench.benchmark.store.stage import RECORD, whole
 
 KEPT = ".kept"  # stages that other settings replaced; taken up again if those settings come back
+_RUN = "[!.]*"  # folders with a leading dot come and go while others work
 PARTS = tuple(Keys.__dataclass_fields__)
 
 
@@ -98,7 +99,7 @@ def difference(record: dict[str, Any], wanted: Keys) -> str | None:
 
 
 def _stage_folders(runs: Path) -> Iterator[Path]:
-    for pattern in (f"*/base/{RECORD}", f"*/*/order*-seed*/*/{RECORD}", f"{KEPT}/*/{RECORD}"):
+    for pattern in (f"{_RUN}/base/{RECORD}", f"{_RUN}/{_RUN}/order*-seed*/*/{RECORD}", f"{KEPT}/*/{RECORD}"):
         for path in sorted(runs.glob(pattern)):
             if not path.parent.name.startswith("."):
                 yield path.parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -43,4 +44,11 @@ def _taken(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+            raise
+        raise RunError(
+            f"the disk of this folder has no file locks ({error.strerror}), so two runs could spoil one another: "
+            "choose another --runs folder, or have it mounted with flock"
+        ) from error
     return True

@@ -67,6 +67,7 @@ class Workplace:
             earlier = {"notes": {}}
         elif earlier["keys"]["samples_key"] != self.keys.samples_key:
             self.drop(LOOSE, IMAGES, EMBEDDINGS)
+            earlier["notes"] = {fact: v for fact, v in earlier["notes"].items() if not fact.startswith("sample_")}
         elif earlier["keys"]["embeddings_key"] != self.keys.embeddings_key:
             self.drop(EMBEDDINGS)
         self.drop(SCORES, RECORD)

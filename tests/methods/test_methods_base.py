@@ -1,5 +1,7 @@
 """Settings are resolved, and mistakes in them are one clear line."""
 
+import math
+
 import pytest
 import torch
 
@@ -45,6 +47,14 @@ def test_a_setting_without_a_default_is_named() -> None:
         MethodError, match=r"^method Demanding: setting 'weight' has no default; give it one in Config$"
     ):
         Demanding.configure(overrides={"steps": 2})
+
+
+def test_settings_are_finite_and_a_preset_is_a_name() -> None:
+    for setting in ("lr", "alpha", "max_grad_norm"):
+        with pytest.raises(MethodError, match=f"{setting} = inf"):
+            methods.get("lora").configure(overrides={setting: math.inf})
+    with pytest.raises(MethodError, match="no preset"):
+        methods.get("lora").configure(["paper"])  # type: ignore[arg-type]
 
 
 def test_unknown_preset() -> None:

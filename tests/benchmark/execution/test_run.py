@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import random
@@ -23,6 +24,7 @@ from cat_bench.benchmark.cli import main as cli
 from cat_bench.benchmark.errors import RunError
 from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.planning.events import CellEnded, Ended, Event, Learning, Message, Planned, StageEnded
+from cat_bench.benchmark.planning.identity import Identity
 from cat_bench.benchmark.planning.items import Item
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
 from cat_bench.benchmark.store.library import KEPT, kept
@@ -311,6 +313,64 @@ def test_the_second_process_says_so_and_stops(tmp_path: Path) -> None:
     with locked(tmp_path / "letters3"), pytest.raises(RunError, match=f"in use by process {os.getpid()}"):
         go(tmp_path)
     assert isinstance(go(tmp_path)[-1], Ended)
+
+
+def test_two_that_begin_the_same_at_once_do_not_share_the_folder(tmp_path: Path) -> None:
+    class Late(FakeEngine):
+        """While it looks up its models, another process begins the same run."""
+
+        def identity(self, spec: RunSpec) -> Identity:
+            (tmp_path / "letters3").mkdir()
+            self.other = os.open(tmp_path / "letters3" / ".lock", os.O_RDWR | os.O_CREAT)
+            fcntl.flock(self.other, fcntl.LOCK_EX)
+            return super().identity(spec)
+
+    engine = Late(RunSpec())
+    with pytest.raises(RunError, match="is in use by"):
+        go(tmp_path, engine)
+    os.close(engine.other)
+    assert [path.name for path in (tmp_path / "letters3").iterdir()] == [".lock"]
+
+
+def test_an_incomplete_stage_of_other_settings_is_not_gone_on_from(tmp_path: Path) -> None:
+    go(tmp_path)
+    (tmp_path / "letters3/lora/order0-seed0/01-ada/images.parquet").unlink()
+    events = go(tmp_path, overrides={"lora": {"lr": 0.5}})
+    said = [event.text for event in events if isinstance(event, Message)]
+    assert "lora/order0-seed0: 3 stages set aside or updated: other settings made the model; they are redone" in said
+    assert origins(events)[:3] == ["made"] * 3
+
+
+def test_what_another_choice_of_methods_had_begun_stays(tmp_path: Path) -> None:
+    running = runner.run(resolve(SPEC), tmp_path, None, FakeEngine(resolve(SPEC)))
+    for event in running:
+        if isinstance(event, Learning):
+            break
+    running.close()
+    cell = tmp_path / "letters3" / "lora" / "order0-seed0"
+    begun = {path.name for path in cell.iterdir()}
+    assert begun
+    go(tmp_path, methods=("cat",))
+    assert {path.name for path in cell.iterdir()} >= begun
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
+def test_a_disk_without_locks_is_one_line(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(RunError, match="has no file locks"):
+        go(tmp_path)
+
+
+def test_where_links_are_unknown_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "link", refuse)
+    go(tmp_path)
+    assert origins(go(tmp_path, name="again"))[:3] == ["shared"] * 3
 
 
 def test_an_interrupted_cell_is_recorded_and_keeps_what_is_finished(tmp_path: Path) -> None:

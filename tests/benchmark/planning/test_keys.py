@@ -42,3 +42,15 @@ def test_a_folder_that_was_touched_has_another_digest(tmp_path: Path) -> None:
     assert keys.folder_digest(tmp_path) == before
     (tmp_path / "a.py").write_text("12")
     assert keys.folder_digest(tmp_path) != before
+    for number in (1, 2):
+        (tmp_path / "elsewhere" / str(number)).mkdir(parents=True)
+        (tmp_path / "elsewhere" / str(number) / "b.py").write_text("1" * number)
+    (tmp_path / "here").mkdir()
+    found = set()
+    for number in (1, 2):
+        (tmp_path / "here" / "linked").symlink_to(tmp_path / "elsewhere" / str(number))
+        found.add(keys.folder_digest(tmp_path / "here"))
+        (tmp_path / "here" / "linked").unlink()
+    assert len(found) == 2
+    (tmp_path / "here" / "round").symlink_to(tmp_path / "here")
+    assert keys.folder_digest(tmp_path / "here"), "a link to itself is no way without end"
