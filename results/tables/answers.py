@@ -69,7 +69,8 @@ def glance(found: Sequence[Comparison]) -> Table | None:
     if not any(c.effect is not None for c in found):
         return None
     against = found[0].against
-    note = f"Differences from {against} ± half the width of their 95 % intervals."
+    wide = " ± half the width of their 95 % intervals" if any(c.low is not None for c in found) else ""
+    note = f"Differences from {against}{wide}."
     if any(c.verdict for c in found):
         note += " ▲ better, ▼ worse, ≈ equivalent, ? undecided; no sign: not ranked, or too few replicates."
     return _board("glance", f"At a glance: differences from {against}", note, found)

@@ -105,7 +105,8 @@ def few(found: Sequence[Comparison]) -> str | None:
     half = more[(len(more) - 1) // 2] if more else math.inf
     likely = f"; to decide half of the questions, about {half:.0f} more are likely to be needed"
     said = "1 replicate is" if n == 1 else f"{n} replicates are"
-    return f"{said} too few for verdicts, which begin at {LEAST}: effects only{likely if half < math.inf else ''}."
+    begin = f"which begin at {LEAST} (--replicates {LEAST})"
+    return f"{said} too few for verdicts, {begin}: effects only{likely if half < math.inf else ''}."
 
 
 def stopped(run: Run) -> str | None:

@@ -15,7 +15,7 @@ SHIP = sorted(folder.parent.name for folder in SHIPPED.glob("*/run.json"))
 
 
 def test_what_was_asked_for_ships() -> None:
-    assert SHIP == sorted(one.sequence for one in asked())
+    assert sorted(one.sequence for one in asked()) == SHIP
 
 
 @pytest.mark.parametrize("sequence", SHIP)

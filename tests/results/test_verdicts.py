@@ -91,11 +91,11 @@ def test_all_methods_in_one_sentence_a_question() -> None:
 def test_too_few_replicates_are_one_line() -> None:
     three = replace(CAT, n=3, verdict=None, reason="fewer than 5 replicates", needed=2)
     assert few([three, replace(three, needed=4), replace(three, needed=None)]) == (
-        "3 replicates are too few for verdicts, which begin at 5: effects only; to decide half of the questions, about "
-        "4 more are likely to be needed."
+        "3 replicates are too few for verdicts, which begin at 5 (--replicates 5): effects only; to decide half of the "
+        "questions, about 4 more are likely to be needed."
     )
     assert few([replace(three, n=1, low=None, high=None)]) == (
-        "1 replicate is too few for verdicts, which begin at 5: effects only."
+        "1 replicate is too few for verdicts, which begin at 5 (--replicates 5): effects only."
     )
     assert few([three, CAT]) is None and few([]) is None
 
