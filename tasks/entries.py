@@ -38,8 +38,11 @@ class PhotoEntry(BaseModel, frozen=True, extra="forbid"):
 
 
 def _world(entry: Any) -> str:
+    if not isinstance(entry, dict):
+        return "photo" if isinstance(entry, PhotoEntry) else "avatar"
+    # a misspelt `folder` makes no avatar of it
     own = PhotoEntry.model_fields.keys() - AvatarEntry.model_fields.keys()
-    return "photo" if isinstance(entry, PhotoEntry) or (isinstance(entry, dict) and own & entry.keys()) else "avatar"
+    return "photo" if "folder" in entry or (own & entry.keys() and "kind" not in entry) else "avatar"
 
 
 ConceptEntry = Annotated[
@@ -97,8 +100,9 @@ def read_entry(name: str | Path) -> tuple[SequenceEntry, Path | None]:
         key = ".".join(str(part) for part in first["loc"] if part not in ("avatar", "photo"))
         said = first["msg"]
         if first["type"] == "extra_forbidden":
-            keys = {field for model in (SequenceEntry, AvatarEntry, PhotoEntry) for field in model.model_fields}
-            close = get_close_matches(str(first["loc"][-1]), keys, 1)
+            entries: dict[object, type[BaseModel]] = {"photo": PhotoEntry, "avatar": AvatarEntry}
+            model = next((entries[part] for part in first["loc"] if part in entries), SequenceEntry)
+            close = get_close_matches(str(first["loc"][-1]), model.model_fields, 1)
             said = f"there is no such key{f'; did you mean {close[0]!r}?' if close else ''}"
         raise TaskError(f"sequence {name}, key {key}: {said}") from error
     return entry, path.parent if source is path else None

@@ -93,23 +93,27 @@ def load_sequence(name: str | Path, data: Path | None = None) -> Sequence:
     data: the folder that the folders of photos are in; without it they are looked for where the TOML's key `data`
     says, or beside the TOML. Every photo is decoded once, so that a run does not meet a bad one half way.
     """
-    sequence = _load(str(name), data, [])[0]
+    sequence = _load(str(name), data, {})[0]
+    if not sequence.concepts:
+        raise TaskError(f"sequence {name} has no concept: give it one or more [[concept]]")
     if data is not None and not any(isinstance(concept, PhotoConcept) for concept in sequence.concepts):
         raise TaskError(f"sequence {sequence.id} draws its own pictures: leave --data out")
     return sequence
 
 
-def _load(name: str, data: Path | None, above: list[str]) -> tuple[Sequence, Prompts]:
-    """A sequence and its prompts. above: the sequences that extend it, one by way of the next."""
-    if name in above:
-        raise TaskError(f"sequence {name} extends itself, by way of {' and '.join(above)}; take one `extends` out")
+def _load(name: str, data: Path | None, above: dict[str, str]) -> tuple[Sequence, Prompts]:
+    """A sequence and its prompts. above: the sequences that extend it, one by way of the next, by where they are."""
     entry, beside = read_entry(name)
+    where = name if beside is None else str(Path(name).resolve())
+    if where in above:
+        ways = " and ".join(above.values())
+        raise TaskError(f"sequence {name} extends itself, by way of {ways}; take one `extends` out")
     concepts: list[Concept] = []
     preservation: dict[str, tuple[str, ...]] = {}
     prompts: Prompts = {}
     if entry.extends is not None:
         own = beside / entry.extends if beside is not None else Path()
-        base, prompts = _load(str(own) if own.is_file() else entry.extends, data, [*above, name])
+        base, prompts = _load(str(own) if own.is_file() else entry.extends, data, {**above, where: name})
         concepts += base.concepts
         preservation.update(base.preservation)
     prompts = {**prompts, **entry.prompts}
@@ -123,8 +127,6 @@ def _load(name: str, data: Path | None, above: list[str]) -> tuple[Sequence, Pro
             concepts.append(avatar_concept(concept, prompts, name))
         else:
             concepts.append(_photo_concept(concept, prompts, name, place))
-    if not concepts:
-        raise TaskError(f"{name} has no concept: give it one or more [[concept]]")
     for attribute in ("id", "trigger"):
         values = [getattr(c, attribute).casefold() for c in concepts]
         twice = sorted({v for v in values if values.count(v) > 1})

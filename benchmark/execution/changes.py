@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from cat_bench.benchmark.planning import events
 from cat_bench.benchmark.planning.plan import Plan
 from cat_bench.benchmark.store.files import read_json
 from cat_bench.benchmark.store.library import KEPT, Library, difference
+from cat_bench.benchmark.store.record import CELL
 from cat_bench.benchmark.store.stage import RECORD, whole
 
 
@@ -40,17 +40,25 @@ def set_aside_changed(plan: Plan, library: Library) -> Iterator[events.Message]:
             moved[name, "files were taken out of them; they are completed"] += 1
         elif lacking is not None:
             moved[name, f"other settings made {lacking}; those alone are redone"] += 1
+    _remove_empty(plan)
     for (name, why), count in moved.items():
         yield events.Message(f"{name}: {count} stage{'s' if count > 1 else ''} set aside or updated: {why}")
     if any("redone" in why or "no such" in why for _, why in moved):
-        yield events.Message(f"what was set aside is kept in {library.runs / KEPT} and used again when settings match")
-    _remove_empty({plan.folder / name for name, _ in moved} - mine - {plan.base.place})
+        yield events.Message(
+            f"what was whole of it is kept in {library.runs / KEPT} and used again when settings match"
+        )
 
 
-def _remove_empty(cells: set[Path]) -> None:
-    """Those whose stages were all taken out. One that never had any may be half way through its first."""
-    for cell in sorted(cells):
-        if cell.is_dir() and not any(cell.glob(f"*/{RECORD}")):
+def _remove_empty(plan: Plan) -> None:
+    """Cells of other settings without a stage, but those that ended under this protocol or are half way through their
+    first.
+    """
+    mine = {cell.folder for cell in plan.cells}
+    for cell in sorted(plan.folder.glob("*/order*-seed*")):
+        if cell in mine or not cell.is_dir() or any(cell.glob(f"*/{RECORD}")):
+            continue
+        ended = read_json(cell / CELL)
+        if not (ended.get("protocol") == plan.protocol if ended else any(cell.glob(".*.partial"))):
             shutil.rmtree(cell)
             if not any(cell.parent.iterdir()):
                 cell.parent.rmdir()

@@ -43,7 +43,7 @@ def is_complete(folder: Path, spec: RunSpec, sequence: Sequence, domain: Domain)
     """
     record = read_json(folder / RUN)
     complete: dict[str, Any] | None = (record or {}).get("complete")
-    if complete is None or complete["signature"] != _signature(spec, sequence, domain):
+    if complete is None or complete["signature"] is None or complete["signature"] != _signature(spec, sequence, domain):
         return False
     references = read_json(folder / "references" / "references.json")
     if references is None or references["key"] != complete["references"]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,13 @@ def folder_digest(folder: Path) -> str:
 
 
 def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """All files below a folder, those of linked folders among them; none twice."""
+    """All files below a folder, those of linked folders among them; none twice, and none of what cannot be read."""
     if (real := folder.resolve()) in seen:
         return
     seen.add(real)
-    for path in folder.iterdir():
-        yield from _below(path, seen) if path.is_dir() else [path]
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            yield from _below(path, seen) if path.is_dir() else [path]
 
 
 def protocol_key(

@@ -120,7 +120,7 @@ def _joined(line: list[tokenize.TokenInfo]) -> str:
     """Tokens in a row, words apart: `not x` is no `notx`."""
     text = ""
     for token in line:
-        apart = text[-1:].isidentifier() and token.string[:1].isidentifier()
+        apart = f"a{text[-1:]}".isidentifier() and f"a{token.string[:1]}".isidentifier()
         text += f" {token.string}" if apart else token.string
     return text
 

@@ -79,16 +79,9 @@ def find_run(run: str | None, runs: Path) -> Path:
 
 
 def write_run(plan: Plan) -> None:
-    """Record what this run is, before its first stage.
-
-    One that goes on keeps the time of its first start, what is known of methods that only an earlier part had and whose
-    cells are there, and what was decided, if all it does is to add replicates.
-    """
-    resolved, sequence = plan.spec.model_dump(mode="json"), plan.sequence
+    """Record what this run is, before its first stage; one that goes on keeps the time of its first start."""
+    resolved, sequence, methods = plan.spec.model_dump(mode="json"), plan.sequence, _described(plan)
     before = read_json(plan.folder / RUN) or {}
-    known = {**before.get("earlier_methods", {}), **before.get("methods", {})}
-    earlier = {m: v for m, v in known.items() if m not in plan.spec.methods and (plan.folder / m).is_dir()}
-    same = {**resolved, "replicates": None} == {**before.get("spec", {}), "replicates": None}
     clip, *others = plan.identity.extractors.items()
     record = {
         "schema_version": 1,
@@ -106,19 +99,8 @@ def write_run(plan: Plan) -> None:
             # What prompts call them, so that a result can be used without the sequence's own files.
             "names": {concept.id: {"trigger": concept.trigger, "noun": concept.noun} for concept in sequence.concepts},
         },
-        "methods": {
-            cell.cell.method: {
-                "method": cell.method.name,
-                "settings": dict(Variant.parse(cell.cell.method).settings),  # that differ for this variant alone
-                **{key: getattr(cell.method, key) for key in ("version", "title", "source", "reference")},
-                "carries": cell.method.carried(cell.config),
-                "code": code_digest(cell.method),
-                "config": cell.config.model_dump(mode="json"),
-            }
-            for cell in {cell.cell.method: cell for cell in plan.cells}.values()
-        },
-        **({"earlier_methods": earlier} if earlier else {}),
-        **({"decision": before["decision"]} if same and "decision" in before else {}),
+        "methods": methods,
+        **_kept(plan, before, resolved, methods),
         "protocol": plan.protocol,
         "versions": provenance.versions(),
         "git": provenance.git_state(),
@@ -127,6 +109,35 @@ def write_run(plan: Plan) -> None:
         "finished": None,
     }
     write_json(plan.folder / RUN, record)
+
+
+def _described(plan: Plan) -> dict[str, dict[str, Any]]:
+    """What is recorded of each method, by its label."""
+    return {
+        cell.cell.method: {
+            "method": cell.method.name,
+            "settings": dict(Variant.parse(cell.cell.method).settings),  # that differ for this variant alone
+            **{key: getattr(cell.method, key) for key in ("version", "title", "source", "reference")},
+            "carries": cell.method.carried(cell.config),
+            "code": code_digest(cell.method),
+            "config": cell.config.model_dump(mode="json"),
+        }
+        for cell in {cell.cell.method: cell for cell in plan.cells}.values()
+    }
+
+
+def _kept(plan: Plan, before: Mapping[str, Any], spec: Mapping[str, Any], methods: Mapping[str, Any]) -> dict[str, Any]:
+    """What stays of the record of a run that goes on.
+
+    earlier_methods: what is known of those that only an earlier part had and whose cells are there. decision: what was
+    seen, if nothing but the number of replicates is another.
+    """
+    known = {**before.get("earlier_methods", {}), **before.get("methods", {})}
+    earlier = {m: v for m, v in known.items() if m not in methods and (plan.folder / m).is_dir()}
+    now = digest({**spec, "replicates": None}, plan.protocol, methods)
+    then = digest({**before.get("spec", {}), "replicates": None}, before.get("protocol"), before.get("methods"))
+    decision = before.get("decision") if now == then else None
+    return {**({"earlier_methods": earlier} if earlier else {}), **({"decision": decision} if decision else {})}
 
 
 def write_cell(

@@ -134,7 +134,7 @@ class Run:
     @cached_property
     def described(self) -> Mapping[str, Mapping[str, Any]]:
         """What was recorded of each method, those that only an earlier part of the run had among them."""
-        return {**(self.info.get("earlier_methods") or {}), **(self.info.get("methods") or {})}
+        return {**(self.info.get("methods") or {}), **(self.info.get("earlier_methods") or {})}
 
     def sampled(self, method: str) -> str:
         """Which stages of a method were sampled, where it is of another run than the rest."""

@@ -70,7 +70,7 @@ def page(
         metrics=metrics_of(run),
         extractors=reading.extractors(run),
         provenance=reading.provenance(run.info),
-        methods=reading.method_settings(run.info),
+        methods=reading.method_settings(run),
     )
 
 

@@ -135,17 +135,16 @@ def _change_table(run: Run, records: pd.DataFrame, fact: str, said: tuple[str, s
 
 def provenance(info: Mapping[str, Any]) -> list[tuple[str, str]]:
     """run.json as flat key and text, without the run's own bookkeeping."""
-    return list(_flat({k: v for k, v in info.items() if k not in ("complete", "methods", "schema_version")}))
+    return list(
+        _flat({k: v for k, v in info.items() if k not in ("complete", "methods", "earlier_methods", "schema_version")})
+    )
 
 
-def method_settings(info: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """Per method of run.json: name, title and source, and its resolved config as key and text."""
-    methods = info.get("methods")
-    if not isinstance(methods, Mapping):
-        return []
+def method_settings(run: Run) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Per method that was recorded: name, title and source, and its resolved config as key and text."""
     return [
         (str(name), " · ".join(str(m[k]) for k in ("title", "source") if m.get(k)), list(_flat(m.get("config") or {})))
-        for name, m in methods.items()
+        for name, m in run.described.items()
         if isinstance(m, Mapping)
     ]
 

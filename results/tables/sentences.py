@@ -97,9 +97,7 @@ def few(found: Sequence[Comparison]) -> str | None:
         return None
     n = max(c.n for c in ranked)
     if n == 0:
-        return (
-            f"Nothing can be compared with {ranked[0].against}, which has no finished cell: --reference takes another."
-        )
+        return f"Nothing can be compared: {ranked[0].against} and another method have no order and seed in common yet."
     # a comparison that no number of replicates is likely to decide is the last of all
     more = sorted(math.inf if c.needed is None else c.needed for c in ranked if c.n > 1)
     half = more[(len(more) - 1) // 2] if more else math.inf

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cat_bench.results.verdicts.verdict import LEAST
+
 Key = tuple[int, int]  # order and seed
 
 
@@ -36,7 +38,7 @@ def layout(found: Iterable[Key]) -> Layout:
     seeds, or one seed with several orders. Crossed: every order with every seed, more than one of each. Cells that are
     neither (one of a grid is lost): whichever leaves fewer out of a grid that is had by leaving out orders and seeds,
     the one with the largest share of cells missing first, and the most cells with no order and no seed twice. Of equals
-    a grid goes before these, and they before one order or one seed.
+    a grid goes first. Before one order or one seed those go as soon as they are enough for a verdict.
     """
     keys = sorted(set(found))
     orders, seeds = sorted({o for o, _ in keys}), sorted({s for _, s in keys})
@@ -49,7 +51,9 @@ def layout(found: Iterable[Key]) -> Layout:
     if not crossed:
         grid = (tuple(key for row in grid for key in row),)
     alone = tuple((orders[i], seeds[j]) for i, j in _matching(there))
-    chosen = grid if sum(map(len, grid)) + crossed > len(alone) else (alone,)
+    size = sum(map(len, grid))
+    better = len(alone) > size if crossed else len(alone) >= min(size, LEAST)
+    chosen = (alone,) if better else grid
     return Layout(chosen, len(keys) - sum(map(len, chosen)))
 
 

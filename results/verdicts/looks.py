@@ -55,7 +55,8 @@ def looks_at(run: Run, name: str, most: int, replicates: int) -> Looks:
     Each sees the replicates up to its own and nothing later. name: of the figure. Raises ResultError if there is no
     such figure or nothing to compare, and if a replicate that was to be looked at lacks the figure.
     """
-    found = [c for c in compare(run, name) if c.ranked]
+    asked = run.info["spec"]["methods"]  # what another choice of methods left in the folder is not looked at
+    found = [c for c in compare(run, name) if c.ranked and c.method in asked]
     if not found:
         raise ResultError(f"{run.folder}: --until-decided compares methods, and there is one that is ranked")
     figure, against = found[0].figure, found[0].against

@@ -77,11 +77,11 @@ def _read_metadata(
     path: Path, concept: Path, images: Sequence[Path], captions: dict[Path, str], findings: list[Finding]
 ) -> None:
     try:
-        lines = read_text(path).split("\n")  # splitlines would cut a text at U+2028
+        lines = re.split(r"\r\n|\r|\n", read_text(path))  # splitlines would cut a text at U+2028
     except TaskError as trouble:
         findings.append(error(path, str(trouble), "save it as UTF-8"))
         return
-    known = {_composed(image): image for image in images}
+    there, known = set(images), {_composed(image): image for image in images}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -95,10 +95,10 @@ def _read_metadata(
             findings.append(error(path, f'line {number} has no "file_name"', wanted))
             continue
         image = path.parent / row["file_name"]
-        image = known.get(_composed(image), image)
+        image = image if image in there else known.get(_composed(image), image)
         if path.parent == concept.parent and concept not in image.parents:
             continue  # another concept's
-        if image not in images:
+        if image not in there:
             findings.append(
                 error(path, f"line {number} is the caption of {row['file_name']}, which is not there", "delete it")
             )
@@ -113,12 +113,12 @@ def _read_metadata(
 def _read_texts(
     texts: Sequence[Path], images: Sequence[Path], captions: dict[Path, str], findings: list[Finding]
 ) -> None:
-    by_stem: dict[Path, list[Path]] = {}
+    by_stem: dict[str, list[Path]] = {}
     for image in images:
-        by_stem.setdefault(image.with_suffix(""), []).append(image)
-    used = any(text.with_suffix("") in by_stem for text in texts)
+        by_stem.setdefault(_composed(image.with_suffix("")), []).append(image)
+    used = any(_composed(text.with_suffix("")) in by_stem for text in texts)
     for text in texts:
-        owners = by_stem.get(text.with_suffix(""), [])
+        owners = by_stem.get(_composed(text.with_suffix("")), [])
         if not owners:
             if text.stem.isdigit() or (used and any(c.isdigit() for c in text.stem)):  # no mere README
                 findings.append(error(text, "is the caption of an image that is not there", "delete it"))

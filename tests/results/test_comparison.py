@@ -219,7 +219,7 @@ def test_a_method_without_a_finished_cell_takes_no_word_from_the_others(replicat
     (answer,) = answers([failed, clora])
     assert ("none", "no verdict") in [part[:2] for part in answer.parts]
     assert few(compare(run, "clip_t_average", "cat")) == (
-        "Nothing can be compared with cat, which has no finished cell: --reference takes another."
+        "Nothing can be compared: cat and another method have no order and seed in common yet."
     )
 
 
@@ -292,6 +292,10 @@ def test_which_cells_belong_together() -> None:
     assert layout([(2, 7)]).keys == ((2, 7),) and layout([]).keys == ()
     after = layout([*((0, s) for s in range(5)), *((r, r) for r in range(1, 5))])  # seeds first, replicates later
     assert after.keys == tuple((r, r) for r in range(5)) and after.left_out == 4
+    more = layout([*((0, s) for s in range(8)), *((r, r) for r in range(1, 5))])
+    assert more.keys == after.keys and more.left_out == 7, "five are enough for a verdict"
+    few = layout([*((0, s) for s in range(8)), *((r, r) for r in range(1, 4))])
+    assert few.keys == tuple((0, s) for s in range(8)) and few.left_out == 3
 
 
 def test_what_only_the_last_bits_tell_apart_is_no_difference() -> None:

@@ -157,6 +157,8 @@ def test_photos_lie_beside_the_toml_or_where_data_says(tmp_path):
         ('folder = "one"', 'folder = "mine.toml"', "mine.toml: is not a folder"),
         ('folder = "one"', 'folder = "linked"', "linked: is a link that leads out of"),
         ('id = "mine"', 'id = "mine"\nextends = "mine.toml"', "extends itself"),
+        ('id = "mine"', 'id = "mine"\nextends = "../here/mine.toml"', "extends itself"),
+        ('noun = "cat"', 'kind = "person"\nnoun = "cat"', "key concept.0.kind: there is no such key"),
     ],
 )
 def test_mistakes_are_named(old, new, says, tmp_path, monkeypatch):

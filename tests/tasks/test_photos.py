@@ -280,6 +280,9 @@ def test_captions_of_names_with_accents_and_texts_with_odd_ends_of_lines(tmp_pat
     row = {"file_name": unicodedata.normalize("NFC", "00é.png"), "text": "a {} on\u2028grass"}
     (folder / "metadata.jsonl").write_text(json.dumps(row, ensure_ascii=False), "utf-8")
     assert "a {} on grass" in concept(folder).train_captions
+    (folder / "metadata.jsonl").unlink()
+    (folder / unicodedata.normalize("NFC", "00é.txt")).write_text("a {} asleep", "utf-8")
+    assert "a {} asleep" in concept(folder).train_captions
 
 
 def test_captions_above_the_folder_and_in_its_parts(tmp_path):

@@ -173,6 +173,13 @@ def test_a_sequence_of_ones_own(tmp_path):
     ]
     path.write_text(MINE.replace("[[concept]]", "[preservation]\nclass = []\nother = ['a tree']\n[[concept]]"), "utf-8")
     assert load_sequence(path).preservation == {"other": ("a tree",)}
+    head, _, concepts = MINE.partition("[[concept]]")
+    (tmp_path / "prompts.toml").write_text("concept = []\n" + head, "utf-8")
+    with pytest.raises(TaskError, match="has no concept"):
+        load_sequence(tmp_path / "prompts.toml")
+    title = head[: head.index("prompts")]
+    path.write_text(f'extends = "prompts.toml"\n{title}[[concept]]{concepts}', "utf-8")
+    assert load_sequence(path).concepts == sequence.concepts, "a base may have prompts alone"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +195,7 @@ def test_a_sequence_of_ones_own(tmp_path):
         ('title = "Mine"', 'titel = "Mine"\ntitle = "Mine"', "key titel"),
         ('title = "Mine"', "title = ", "is not valid TOML"),
         (MINE[MINE.index("[[concept]]") :], "", "key concept: Field required"),
+        ('kind = "robot"', 'kind = "robot"\nhair = "red"', "key concept.0.hair: there is no such key"),
         (
             "[[concept]]",
             '[[concept]]\nid = "beep"\nkind = "robot"\ncolors = { base = "red" }\n[[concept]]',

@@ -315,6 +315,15 @@ def test_the_second_process_says_so_and_stops(tmp_path: Path) -> None:
     assert isinstance(go(tmp_path)[-1], Ended)
 
 
+def test_a_run_of_which_no_file_tells_is_never_taken_for_finished(tmp_path: Path) -> None:
+    class Untold(FakeEngine):
+        def files(self, spec: RunSpec) -> None:  # type: ignore[override]
+            return None
+
+    go(tmp_path, Untold(RunSpec()))
+    assert "made" in origins(go(tmp_path, Untold(RunSpec(), fingerprint="another")))
+
+
 def test_two_that_begin_the_same_at_once_do_not_share_the_folder(tmp_path: Path) -> None:
     class Late(FakeEngine):
         """While it looks up its models, another process begins the same run."""
@@ -339,6 +348,16 @@ def test_an_incomplete_stage_of_other_settings_is_not_gone_on_from(tmp_path: Pat
     said = [event.text for event in events if isinstance(event, Message)]
     assert "lora/order0-seed0: 3 stages set aside or updated: other settings made the model; they are redone" in said
     assert origins(events)[:3] == ["made"] * 3
+
+
+def test_what_failed_under_another_protocol_leaves_the_folder(tmp_path: Path) -> None:
+    spec = resolve({**SPEC, "methods": ["cat"]})
+    go(tmp_path, FakeEngine(spec, fail={"ada": RuntimeError("no luck")}), methods=("cat",))
+    assert (tmp_path / "letters3/cat/order0-seed0/cell.json").is_file()
+    go(tmp_path, methods=("lora",))
+    assert (tmp_path / "letters3/cat/order0-seed0/cell.json").is_file()  # the same protocol: it is known to fail
+    go(tmp_path, methods=("lora",), images_per_prompt=3)
+    assert not (tmp_path / "letters3/cat").exists()
 
 
 def test_what_another_choice_of_methods_had_begun_stays(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.execution import until_decided
 from cat_bench.benchmark.execution.until_decided import run_until_decided
-from cat_bench.benchmark.planning.events import Ended, Event, Message, StageEnded
+from cat_bench.benchmark.planning.events import Ended, Event, Learning, Message, StageEnded
 from cat_bench.benchmark.planning.plan import CellPlan, StagePlan
 from cat_bench.benchmark.planning.spec import resolve
 from cat_bench.results.errors import ResultError
@@ -177,6 +178,32 @@ def test_seeds_of_one_order_that_are_there_already_are_no_replicates(
     go(tmp_path, most=12)
     found = json.loads((tmp_path / "letters3/run.json").read_text())["decision"]
     assert found == json.loads((decided[0] / "run.json").read_text())["decision"]
+
+
+def test_what_another_choice_of_methods_had_begun_is_not_looked_at(
+    decided: tuple[Path, list[Event]], tmp_path: Path
+) -> None:
+    spec = resolve({"sequence": "letters3", "methods": ["merge"], "replicates": 1})
+    running = runner.run(spec, tmp_path, None, Partial(spec))
+    for event in running:
+        if isinstance(event, Learning):
+            break
+    running.close()
+    go(tmp_path, most=12)
+    found = json.loads((tmp_path / "letters3/run.json").read_text())
+    assert found["decision"] == json.loads((decided[0] / "run.json").read_text())["decision"]
+    assert (tmp_path / "letters3/merge/order0-seed0").is_dir() and "merge" in found["earlier_methods"]
+
+
+def test_a_decision_about_other_models_is_not_kept(decided: tuple[Path, list[Event]], tmp_path: Path) -> None:
+    record = Path(shutil.copytree(decided[0], tmp_path / "letters3")) / "run.json"
+    info = json.loads(record.read_text())
+    record.write_text(json.dumps({**info, "complete": None}))  # as if the model's files had been touched
+    spec = resolve({"sequence": "letters3", "methods": ["lora", "cat"], "until_decided": 12})
+    going = run_until_decided(spec, tmp_path, None, Partial(spec, fingerprint="another"))
+    next(event for event in going if isinstance(event, StageEnded))
+    going.close()
+    assert "decision" in info and "decision" not in json.loads(record.read_text())
 
 
 def test_a_replicate_with_a_failed_cell_is_not_looked_at(tmp_path: Path) -> None:

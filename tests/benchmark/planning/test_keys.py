@@ -54,3 +54,4 @@ def test_a_folder_that_was_touched_has_another_digest(tmp_path: Path) -> None:
     assert len(found) == 2
     (tmp_path / "here" / "round").symlink_to(tmp_path / "here")
     assert keys.folder_digest(tmp_path / "here"), "a link to itself is no way without end"
+    assert keys.folder_digest(tmp_path / "nowhere") == keys.digest()

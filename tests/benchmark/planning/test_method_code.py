@@ -68,6 +68,7 @@ def test_a_methods_code_counts_but_not_its_comments(tmp_path: Path, monkeypatch:
             "        for x in a:\n            f()\n            return not g\n",
         ),
         ("        return not g\n", "        return notg\n"),
+        ("        return 1\n", "        return1\n"),
     ],
 )
 def test_where_a_line_stands_counts(one: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
