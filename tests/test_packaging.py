@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from fnmatch import fnmatch
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -31,14 +30,13 @@ def test_every_room_is_typed(room: str) -> None:
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_file_that_is_no_module_is_package_data(room: str) -> None:
     declared = PROJECT["tool"]["setuptools"]["package-data"]
-    patterns = [f"{room}/py.typed"]
+    installed = {ROOT / room / "py.typed"}
     for package, names in declared.items():
-        folder = package.removeprefix("cat_bench.").replace(".", "/")
-        patterns += [f"{folder}/{name}" for name in names]
+        folder = ROOT / package.removeprefix("cat_bench.").replace(".", "/")
+        installed.update(path for name in names for path in folder.glob(name))  # as setuptools does
     for path in (ROOT / room).rglob("*"):
-        name = path.relative_to(ROOT).as_posix()
         if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts:
-            assert any(fnmatch(name, pattern) for pattern in patterns), f"{name} would not be installed"
+            assert path in installed, f"{path} would not be installed"
 
 
 def test_pictures_depend_on_exact_versions() -> None:

@@ -75,16 +75,23 @@ def write_board(folders: Sequence[Path], out: Path, rules: Rules) -> Board:
         pages = {f"{group.slug}.html": _group_page(group) for group in board.groups}
         pages["index.html"] = _page("index.html.j2", board=board, computed=_computed)
     out.mkdir(parents=True, exist_ok=True)
+    for name in pages:
+        _check_ours(out / name)
     for name, page in pages.items():
         write_atomically(out / name, page.encode())
     for path in sorted(out.glob("*.html")):
-        if (
-            path.name not in pages
-            and path.is_file()
-            and _MARK in path.read_text(encoding="utf-8", errors="replace")[:200]
-        ):
+        if path.name not in pages and _ours(path):
             path.unlink()
     return board
+
+
+def _ours(path: Path) -> bool:
+    return path.is_file() and _MARK in path.read_text(encoding="utf-8", errors="replace")[:200]
+
+
+def _check_ours(path: Path) -> None:
+    if path.exists() and not _ours(path):
+        raise ResultError(f"{path} is there, and no page of an earlier build: choose another --out, or move it away")
 
 
 def _check_given(folders: Sequence[Path], out: Path) -> None:
@@ -99,6 +106,7 @@ def _check_given(folders: Sequence[Path], out: Path) -> None:
             raise ResultError(f"--out {out} is inside of {folder}: choose another folder")
     if out.exists() and not out.is_dir():
         raise ResultError(f"--out {out} is a file: choose a folder")
+    _check_ours(out / "index.html")
 
 
 def _group_page(group: Group) -> str:

@@ -60,7 +60,7 @@ def write_report(run_folder: Path | str, out: Path | str | None = None, referenc
     run = Run.open(run_folder)
     if is_packed(run.folder):
         raise ResultError(f"{run.folder} is packed: it has neither rows nor images, so a report needs the run itself")
-    folder = Path(out) if out is not None else run.folder / "report"
+    folder = run.folder / "report" if out is None else _checked(Path(out), run)
     summary = summarise(run)
     compared = verdicts(run, summary, reference)
     figures, chosen = all_plots(run, summary, compared), shown_cells(run)
@@ -89,6 +89,21 @@ def write_report(run_folder: Path | str, out: Path | str | None = None, referenc
     write_atomically(html, page(run, summary, compared, figures, Tiles.of(run, chosen)).encode())
     stages = folder / "stages.csv"
     return ReportPaths(folder, html, scores, stages, summaries, judged, tuple(matrices), plot_paths, grid_paths)
+
+
+def _checked(out: Path, run: Run) -> Path:
+    """A folder for a report. Raises ResultError if it holds what no report wrote, or is a part of the run."""
+    inside = out.resolve().is_relative_to(run.folder.resolve())
+    if inside and not out.resolve().is_relative_to((run.folder / "report").resolve()):
+        raise ResultError(
+            f"--out {out} is a part of the run: leave it out for {run.folder / 'report'}, or choose another"
+        )
+    if out.exists() and not out.is_dir():
+        raise ResultError(f"--out {out} is a file: choose a folder")
+    made = any((out / name).is_file() for name in ("report.html", "scores.parquet"))
+    if out.is_dir() and any(out.iterdir()) and not made:
+        raise ResultError(f"--out {out} holds other files, and no earlier report: choose an empty or a new folder")
+    return out
 
 
 def all_plots(run: Run, summary: Summary, compared: Sequence[Comparison] = ()) -> tuple[Plot, ...]:

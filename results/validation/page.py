@@ -21,7 +21,8 @@ RULE = f"""A metric **fails a series** if
 
 1. a step of it goes the wrong way by more than {ERRORS:g} standard errors of the mean paired difference, by more than
    {STEP:.0%} of what the whole series moves it, and by more than half of the last printed digit; or
-2. the whole series, first to last, does not move it the right way by more than {ERRORS:g} standard errors; or
+2. the whole series, first to last, does not move it the right way by more than {ERRORS:g} standard errors and
+   half of the last printed digit; or
 3. the strongest damage costs it less than {SHARE:.0%} of the way from undamaged pictures to the base model.
 
 Pairs are the same picture before and after; of metrics of a set the same concept or stratum. Where a series leaves one

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cat_bench.results.errors import ResultError
 from cat_bench.results.pictures import tradeoffs
 from cat_bench.results.records.run_folder import Run
 from cat_bench.results.report.report import ReportPaths, _remove_others, write_report
@@ -46,11 +47,29 @@ def test_twice_is_byte_identical_and_stale_pictures_go(report: ReportPaths, smal
     (tmp_path / "grids").mkdir()
     (tmp_path / "grids" / "grid-gone.png").write_bytes(b"of an earlier report")
     (tmp_path / "R-dino_i.csv").write_bytes(b"of an earlier report")
+    (tmp_path / "report.html").write_bytes(b"of an earlier report")
     again = write_report(small_run, tmp_path)
     first = {p.relative_to(report.folder): p.read_bytes() for p in report.folder.rglob("*") if p.is_file()}
     second = {p.relative_to(again.folder): p.read_bytes() for p in again.folder.rglob("*") if p.is_file()}
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_a_report_goes_where_nothing_of_others_is(small_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "summary.csv").write_text("mine")
+    (tmp_path / "file").touch()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for out, says in (
+        (run, "is a part of the run"),
+        (run / "base", "is a part of the run"),
+        (tmp_path / "thesis", "holds other files"),
+        (tmp_path / "file", "is a file"),
+    ):
+        with pytest.raises(ResultError, match=says):
+            write_report(run, out)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_files_of_others_in_the_folder_stay(report: ReportPaths, small_run: Path, tmp_path: Path) -> None:

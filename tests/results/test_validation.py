@@ -194,6 +194,7 @@ def test_what_is_shipped_holds_for_its_model_only(tmp_path: Path) -> None:
 
 
 def test_what_ships_now_can_be_read() -> None:
+    assert "avatars64.v2-clip" in marks.tested()
     for model, metrics in marks.tested().items():
         assert model and set(metrics) <= set(METRICS)
         assert all((marks.noise_floor(metric, model) or 0) > 0 for metric in metrics)

@@ -39,6 +39,12 @@
       });
     });
   });
+  var closed = [];
+  addEventListener("beforeprint", function () {
+    closed = Array.from(document.querySelectorAll("details:not([open])"));
+    closed.forEach(function (part) { part.open = true; });
+  });
+  addEventListener("afterprint", function () { closed.forEach(function (part) { part.open = false; }); });
   var filters = document.getElementById("filters");
   if (filters) {
     var method = document.getElementById("by-method"), carries = document.getElementById("by-carries");

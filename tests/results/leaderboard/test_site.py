@@ -167,6 +167,18 @@ def test_bad_input_is_said_before_anything_is_written(alice: Path, bob: Path, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "file"]
 
 
+def test_a_page_of_somebody_else_stays(alice: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(ResultError, match="no page of an earlier build"):
+        write_board([alice], tmp_path, RULES)
+    assert (tmp_path / "index.html").read_text() == "mine"
+    (tmp_path / "index.html").unlink()
+    write_board([alice], tmp_path, RULES)
+    write_board([alice], tmp_path, RULES)
+    assert (tmp_path / "index.html").is_file() and (tmp_path / "folder.html").is_dir()
+
+
 def test_a_folder_whose_own_name_is_no_name_is_refused(alice: Path, tmp_path: Path) -> None:
     folder = copied(alice, tmp_path / "<b>x")
     board = write_board([folder], tmp_path / "site", RULES)
