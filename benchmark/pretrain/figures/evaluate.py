@@ -30,4 +30,4 @@ def evaluate(backbone_folder: Path, metric_folder: Path, device: str = "auto", s
     sampler = SamplerConfig(own.scheduler, own.steps, own.guidance)
     yield from backbone_figures(backbone, judge, reader, sampler, scale)
     if scale >= 1:
-        yield from learnable(backbone, judge)
+        yield from learnable(backbone, judge, sampler)
