@@ -86,8 +86,8 @@ def read_entry(name: str | Path) -> tuple[SequenceEntry, Path | None]:
     source: Any = SHIPPED.joinpath(f"{name}.toml") if str(name) in known else path
     if source is path and path.suffix != ".toml" and not path.is_file():
         close = get_close_matches(str(name), known, 1)
-        hint = f"did you mean {close[0]!r}?" if close else "or give the path of a TOML file"
-        raise TaskError(f"unknown sequence {str(name)!r}: {hint} Shipped: {', '.join(known)}")
+        hint = f"did you mean {close[0]!r}? Shipped" if close else "give one of these, or the path of a TOML file"
+        raise TaskError(f"unknown sequence {str(name)!r}: {hint}: {', '.join(known)}")
     try:
         entry = SequenceEntry.model_validate(tomllib.loads(source.read_text("utf-8")))
     except (OSError, UnicodeDecodeError) as error:

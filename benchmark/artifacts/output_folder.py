@@ -33,7 +33,7 @@ def own_folder(out: Path, record: str, facts: dict[str, Any]) -> Iterator[Path]:
     """
     check_free(out, record)
     beside, former = (out.with_name(f".{out.name}.{word}") for word in ("partial", "former"))
-    with plain_errors(out):
+    with plain_errors(out, "another --out"):
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:

@@ -75,7 +75,7 @@ def unpack(wanted: Sequence[Packed], out: Path) -> Iterator[int]:
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise ExportError(f"{out} is there already, and nothing is overwritten: delete it or choose another --out")
     beside, done = out.with_name(f".{out.name}.partial"), 0
-    with plain_errors(out):
+    with plain_errors(out, "another --out"):
         shutil.rmtree(beside, ignore_errors=True)
         try:
             for packed in wanted:

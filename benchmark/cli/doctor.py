@@ -57,12 +57,14 @@ def _machine(runs: Path) -> Iterator[Finding]:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         few = "a run needs about 3 GB" if memory < ENOUGH_MEMORY else None
         yield Finding("memory", f"{memory / 2**30:.1f} GiB", few)
-    place = next(folder for folder in (runs.absolute(), *runs.absolute().parents) if folder.is_dir())
+    above = (runs.absolute(), *runs.absolute().parents)
+    place = next(folder for folder in above if os.path.isdir(folder))
     free = shutil.disk_usage(place).free
     little = "a run needs about 1 GB" if free < ENOUGH_DISK else None
     yield Finding("free disk", f"{free / 2**30:.1f} GiB at {place}", little)
-    writable = os.access(place, os.W_OK)
-    yield Finding("runs", str(runs), None if writable else f"{place} is not writable: choose another with --runs")
+    there = next(path for path in above if os.path.lexists(path))
+    unfit = "is no folder" if there != place else "is not writable" if not os.access(place, os.W_OK) else None
+    yield Finding("runs", str(runs), f"{there} {unfit}: choose another with --runs" if unfit else None)
 
 
 def _devices() -> Iterator[Finding]:

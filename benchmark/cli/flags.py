@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cat_bench.benchmark.errors import SpecError
+from cat_bench.benchmark.planning.spec import BOUND, MOST
 from cat_bench.benchmark.planning.variant import toml_value
 
 INTERRUPTED = 130  # exit code
@@ -30,16 +31,27 @@ def words(given: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def numbers(given: str | None, flag: str) -> tuple[int, ...] | None:
-    """`0`, `0,1,2` or `0-4` (both ends belong to it). Raises SpecError."""
+    """`0`, `0,1,2` or `0-4` (both ends belong to it), MOST of them at most. Raises SpecError."""
     if given is None:
         return None
     found: list[int] = []
     for part in given.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if match is None or (match[2] and int(match[2]) < int(match[1])):
+        if match is None:
             raise SpecError(f"{flag} {given!r}: give numbers such as 0 or 0,1,2 or 0-4")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+        first, last = (_number(text, flag) for text in (match[1], match[2] or match[1]))
+        if last < first:
+            raise SpecError(f"{flag} {given!r}: give numbers such as 0 or 0,1,2 or 0-4")
+        if len(found) + last - first >= MOST:
+            raise SpecError(f"{flag} {given!r}: give at most {MOST:,} numbers at once")
+        found += range(first, last + 1)
     return tuple(found)
+
+
+def _number(digits: str, flag: str) -> int:
+    if len(digits) > 99 or int(digits) >= BOUND:
+        raise SpecError(f"{flag}: {digits[:40]} is too large; give numbers below 2**63")
+    return int(digits)
 
 
 def read_spec(path: Path) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from cat_bench.benchmark.planning.spec import pairs
 from cat_bench.benchmark.store.files import read_json
-from cat_bench.benchmark.store.record import CELL, RUN
+from cat_bench.benchmark.store.record import CELL
 from cat_bench.benchmark.store.stage import RECORD, whole
+from cat_bench.results.records.run_json import recorded
 
 
 def list_methods() -> Table:
@@ -91,8 +92,8 @@ LISTS: dict[str, Callable[[], Table]] = {
 
 
 def show_run(folder: Path) -> list[Table]:
-    """A run's settings and the state of its cells."""
-    record = read_json(folder / RUN) or {}
+    """A run's settings and the state of its cells. Raises ResultError if its record is damaged."""
+    record = recorded(folder) or {}
     facts = _table("", "")
     facts.show_header = False
     spec = record.get("spec", {})
@@ -106,10 +107,11 @@ def show_run(folder: Path) -> list[Table]:
         facts.add_row(package, str(record.get("versions", {}).get(package)))
     git = record.get("git")
     if git:
-        facts.add_row("commit", f"{git['commit'][:12]}{' + changes' if git['dirty'] else ''}")
+        facts.add_row("commit", f"{str(git.get('commit'))[:12]}{' + changes' if git.get('dirty') else ''}")
 
     cells = _table("cell", "status", "stages", "seconds", "reason")
-    wanted = len(record.get("sequence", {}).get("concepts", ()))
+    sequence = record.get("sequence")
+    wanted = len(sequence.get("concepts", ())) if isinstance(sequence, dict) else 0
     for path in cell_folders(folder, spec):
         state = read_json(path / CELL) or {"status": "missing" if not path.is_dir() else "interrupted", "reason": None}
         stages = [stage for stage in map(whole, _stages(path)) if stage]
@@ -118,7 +120,8 @@ def show_run(folder: Path) -> list[Table]:
             seconds.update(stage["seconds"])
         name = str(path.relative_to(folder))
         total = f"{sum(seconds.values()):.0f}" if stages else ""
-        cells.add_row(name, state["status"], f"{len(stages)}/{wanted}", total, state["reason"] or "")
+        status, reason = state.get("status") or "interrupted", state.get("reason") or ""
+        cells.add_row(name, str(status), f"{len(stages)}/{wanted}", total, str(reason))
     return [facts, cells]
 
 

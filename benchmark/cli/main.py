@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -124,15 +128,44 @@ outside.register(app)
 
 def main() -> None:
     """The console script: user errors are one line on stderr and exit code 2; Ctrl-C is 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console that lacks a sign shows another
     try:
+        _check_text(sys.argv[1:])
         code = app(standalone_mode=False)
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
-        code = _explain(error)
+        code = _unheard() or _explain(error)
         if code is None:
             raise
-    sys.exit(code or 0)
+    sys.exit(_unheard() or code or 0)
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Raises SpecError for one that is no text: it cannot be recorded, and libraries cannot open what it names."""
+    from cat_bench.benchmark.errors import SpecError
+
+    for given in arguments:
+        try:
+            given.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(given).decode(errors="backslashreplace")
+            raise SpecError(f"{shown}: this is not UTF-8: rename what it names, or write it in UTF-8") from None
+
+
+def _unheard() -> int | None:
+    """The exit code if the output can go nowhere, which is said unless nobody reads on; None if all is written."""
+    try:
+        if sys.stdout is not None:  # it is None where the command was started without one
+            sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            typer.echo(f"cat-bench: the output cannot be written ({error.strerror})", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1 if isinstance(error, BrokenPipeError) else 2
+    return None
 
 
 def _explain(error: Exception) -> int | None:
@@ -144,6 +177,9 @@ def _explain(error: Exception) -> int | None:
         typer.echo(f"cat-bench: {' '.join(usage().split())} (cat-bench --help shows what there is)", err=True)
         return 2
     own = any(cls.__module__.startswith("cat_bench.") for cls in type(error).__mro__)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        typer.echo(f"cat-bench: no space left to write {error.filename or 'the output'}: free some", err=True)
+        return 2
     if isinstance(error, ValueError) and own:
         typer.echo(f"cat-bench: {' '.join(str(error).split())}", err=True)
         return 2

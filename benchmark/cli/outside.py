@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 PAGE = "check-data.html"
+_TITLE = b" \xc2\xb7 cat-bench check-data</title>"  # how the title of each page of check-data ends
+_HEAD = 8192  # bytes within which a page's title ends
 
 
 def register(app: typer.Typer) -> None:
@@ -21,13 +23,18 @@ def check_data(
     out: Annotated[Path, typer.Option(help="The page of thumbnails.")] = Path(PAGE),
 ) -> None:
     """Look through a folder of photos: what is there, what is wrong, and what is done about it."""
+    from cat_bench.benchmark.store.files import write_bytes
     from cat_bench.tasks.errors import TaskError
     from cat_bench.tasks.photos.check_page import check_page, summary
+    from cat_bench.tasks.photos.new_sequence import encoded
     from cat_bench.tasks.photos.photo_set import survey
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise TaskError(f"--out {out}: the page is an .html file")
+    if out.is_file() and not _own(out):
+        raise TaskError(f"{out} is there already, and no page of check-data; choose another with --out")
     photos = survey(folder)
+    page = b"" if photos.errors else encoded(check_page(photos))
     width = max((len(found.path.name) for found in photos.folders), default=0)
     for found in photos.folders:
         if not found.errors:
@@ -38,10 +45,16 @@ def check_data(
         typer.echo(f"{count} error{'s' if count > 1 else ''}: nothing was written", err=True)
         raise typer.Exit(2)
     try:
-        out.write_text(check_page(photos), encoding="utf-8")
+        write_bytes(out.resolve(), page)
     except OSError as error:
         raise TaskError(f"{out} cannot be written ({error.strerror}); choose another with --out") from None
     typer.echo(f"good to use; every photo as it will be seen: {out}")
+
+
+def _own(page: Path) -> bool:
+    """Whether check-data made this page: its title says so."""
+    with open(page, "rb") as file:
+        return _TITLE in file.read(_HEAD)
 
 
 def new_sequence(
@@ -68,7 +81,7 @@ def submit(
     from cat_bench.results.leaderboard.pack import pack
 
     folder = find_run(run, runs)
-    with plain_errors(out):
+    with plain_errors(out, "another --out"):
         checked = pack(folder, out, rules())
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     typer.echo(f"{out}: {len(checked.record.methods)} methods, {size / 1000:.0f} kB, all checks passed")
@@ -83,7 +96,7 @@ def leaderboard(
     from cat_bench.benchmark.store.files import plain_errors
     from cat_bench.results.leaderboard.site import write_board
 
-    with plain_errors(out):
+    with plain_errors(out, "another --out"):
         board = write_board(folders, out, rules())
     for one in board.refused:
         typer.echo(f"refused: {one.name}: {one.reason}", err=True)

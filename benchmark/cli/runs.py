@@ -37,7 +37,7 @@ def report(
     folder = find_run(run, runs)
     from cat_bench.results.report.report import write_report
 
-    with plain_errors(out or folder):
+    with plain_errors(out or folder, "another folder with --out"):
         paths = write_report(folder, out, reference)
     typer.echo(f"report: {paths.html}")
 
@@ -53,9 +53,9 @@ def show(
     from cat_bench.benchmark.store.record import find_run
 
     folder = find_run(run, runs)
-    console = Console()
+    console, tables = Console(), show_run(folder)
     console.print(str(folder), style="bold", highlight=False, markup=False)
-    for table in show_run(folder):
+    for table in tables:
         console.print(table, highlight=False, markup=False)
 
 
@@ -143,11 +143,14 @@ def sample(
 
     from cat_bench.benchmark.cli.flags import numbers
     from cat_bench.benchmark.errors import SpecError
+    from cat_bench.benchmark.planning.spec import MOST
     from cat_bench.benchmark.store.record import find_run
 
     folder = find_run(run, runs)
     noise = numbers(seeds, "--seeds") or ()
-    noise = tuple(range(noise[0])) if seeds.strip().isdecimal() else tuple(dict.fromkeys(noise))
+    if (counted := seeds.strip().isdecimal()) and noise[0] > MOST:
+        raise SpecError(f"--seeds {noise[0]}: give at most {MOST:,} images of each prompt")
+    noise = tuple(range(noise[0])) if counted else tuple(dict.fromkeys(noise))
     if not noise:
         raise SpecError("--seeds 0: give how many images of each prompt, or a list such as 3,5")
     from cat_bench.benchmark.artifacts.learned import open_stage
@@ -182,16 +185,29 @@ def clean(
     runs: Runs = Path("runs"),
 ) -> None:
     """Delete the stages that other settings replaced. They are kept to be used again if those settings come back."""
+    from cat_bench.benchmark.errors import RunError
     from cat_bench.benchmark.store.files import plain_errors
     from cat_bench.benchmark.store.library import empty_kept, kept
 
+    if not runs.is_dir():
+        raise RunError(f"{runs} is no folder: say with --runs where runs lie")
     stages, size = kept(runs)
     if not stages:
         typer.echo(f"{runs} keeps no replaced stages")
         return
     what = f"{stages} replaced stage{'' if stages == 1 else 's'} in {runs}, {size / 2**20:.1f} MiB"
-    if not yes:
-        typer.confirm(f"delete {what}?", abort=True)
+    if not yes and not _agreed(f"delete {what}?"):
+        typer.echo("nothing was deleted", err=True)
+        raise typer.Abort
     with plain_errors(runs):
         empty_kept(runs)
     typer.echo(f"deleted {what}")
+
+
+def _agreed(question: str) -> bool:
+    """Whether the user says yes; not where there is no one to ask."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        typer.echo()  # ends the question's line
+        return False

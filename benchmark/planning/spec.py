@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     Field,
-    NonNegativeInt,
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
@@ -22,6 +21,9 @@ from cat_bench.benchmark.errors import SpecError
 from cat_bench.benchmark.planning.variant import Variant, names_of
 
 METHODS = ("lora", "cat", "merge", "ortho", "magmax", "clora")
+MOST = 10_000  # seeds, orders, or images of a prompt, at once
+BOUND = 2**63  # every seed and order is below
+Number = Annotated[int, Field(ge=0, lt=BOUND)]
 Stages = Literal["all", "diagonal+last", "last"]
 NO_THREADS = (
     "CPU threads are no setting any more: every worker computes with one, so that results depend on no machine; "
@@ -69,17 +71,15 @@ class RunSpec(BaseModel, frozen=True, extra="forbid"):
     data: str | None = None  # folder of the photos that the sequence is made of
     backbone: str = "avatars64.v2"
     methods: tuple[str, ...] = Field(default=METHODS, min_length=1)
-    replicates: int | None = Field(default=None, ge=1, description="as many cells a method: order r with seed r")
-    until_decided: int | None = Field(
-        default=None, ge=5, description="replicates until each comparison is decided, this many at most"
-    )
+    replicates: int | None = Field(default=None, ge=1, le=MOST, description="cells a method: order r with seed r")
+    until_decided: int | None = Field(default=None, ge=5, le=MOST, description="most replicates until all is decided")
     decide: str = Field(default="clip_i_average", description="the figure that until_decided decides")
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
-    orders: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
-    images_per_prompt: int = Field(default=4, ge=1)
-    preservation_images: int = Field(default=1, ge=1)
+    seeds: tuple[Number, ...] = Field(default=(0,), min_length=1, max_length=MOST)
+    orders: tuple[Number, ...] = Field(default=(0,), min_length=1, max_length=MOST)
+    images_per_prompt: int = Field(default=4, ge=1, le=MOST)
+    preservation_images: int = Field(default=1, ge=1, le=MOST)
     diversity_images: int = Field(
-        default=16, ge=0, description='of "a NOUN" without a trigger, for class_diversity and class_leak; 0: none'
+        default=16, ge=0, le=MOST, description='of "a NOUN" without a trigger: class_diversity and class_leak; 0: none'
     )
     stages: Stages = Field(default="all", description="which stages are sampled; all of them are learned")
     sampler: Sampler = Sampler()

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from PIL import Image
 from cat_bench.benchmark.errors import RunError
 
 Arrays = dict[str, NDArray[Any]]
+RUNS = "another --runs folder"
+_BESIDE = re.compile(r"^\.(.+?)(?:\.\d+)?\.(?:part|partial|former)$")
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -117,28 +120,38 @@ def link_tree(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def plain_errors(folder: Path) -> Iterator[None]:
-    """Turn what a disk can refuse into one clear line (RunError): no space, no permission, read-only, bad paths."""
+def plain_errors(folder: Path, choose: str | None = None) -> Iterator[None]:
+    """Turn what a disk can refuse into one clear line (RunError): no space, no permission, read-only, bad paths.
+
+    choose: what else can be given, such as "another --out"; None: another folder of runs.
+    """
     try:
         yield
     except OSError as error:
-        if line := disk_trouble(error, folder):
+        if line := disk_trouble(error, folder, choose):
             raise RunError(line) from error
         raise
 
 
-def disk_trouble(error: BaseException | None, folder: Path) -> str | None:
-    """One line if the error, or what caused it, is the disk's; else None."""
+def disk_trouble(error: BaseException | None, folder: Path, choose: str | None = None) -> str | None:
+    """One line if the error, or what caused it, is the disk's; else None. choose: as of `plain_errors`."""
     while error is not None:
-        where = getattr(error, "filename", None) or folder
+        where = _target(getattr(error, "filename", None) or folder)
         code = getattr(error, "errno", None) if isinstance(error, OSError) else None
         if code in (errno.ENOSPC, errno.EDQUOT) or (code is None and "No space left on device" in str(error)):
             return f"no space left on the disk of {folder}: free some, then give the same command again to go on"
         if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return f"{where} cannot be used ({os.strerror(code)}): mend its permissions or choose another --runs folder"
+            return f"{where} cannot be used ({os.strerror(code)}): mend its permissions or choose {choose or RUNS}"
         if code in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
-            return f"{where} is in the way ({os.strerror(code)}): choose another --runs folder or --name"
+            return f"{where} is in the way ({os.strerror(code)}): choose {choose or f'{RUNS} or --name'}"
         if code in (errno.EIO, errno.ESTALE):
             return f"{where} cannot be read or written ({os.strerror(code)}): the disk may be failing"
         error = error.__cause__
     return None
+
+
+def _target(path: Any) -> Any:
+    """What was to be written, where the path is of something beside that takes its place: `.page.md.part`."""
+    if not isinstance(path, str | Path):
+        return path
+    return Path(*(_BESIDE.sub(r"\1", part) for part in Path(path).parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from cat_bench.benchmark.planning.spec import RunSpec, resolve
 from cat_bench.benchmark.planning.variant import Variant
 from cat_bench.benchmark.store.files import read_json, write_json
 from cat_bench.benchmark.system import provenance
+from cat_bench.results.errors import ResultError
+from cat_bench.results.records.run_json import recorded
 
 if TYPE_CHECKING:
     from cat_bench.benchmark.planning.events import Status
@@ -55,13 +58,20 @@ class RunRecord:
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
-        """Raises RunError or SpecError if the record is of another version's making."""
-        info = read_json(folder / RUN) or {}
+        """Raises RunError or SpecError if the record is damaged, or of another version's making."""
+        try:
+            info = recorded(folder) or {}
+        except ResultError as error:
+            raise RunError(str(error)) from None
         names = info.get("sequence", {}).get("names")
         if "spec" not in info or names is None:
             raise RunError(f"{folder / RUN} lacks what this version records: make the run again under another --name")
         spec = {key: value for key, value in info["spec"].items() if key != "threads"}  # a setting of older versions
-        return cls(folder, info, resolve(spec), tuple(Named(id, **words) for id, words in names.items()))
+        try:
+            concepts = tuple(Named(id, words["trigger"], words["noun"]) for id, words in names.items())
+        except (KeyError, TypeError):
+            raise RunError(f"{folder / RUN} is damaged: a concept lacks trigger or noun; run it again") from None
+        return cls(folder, info, resolve(spec), concepts)
 
 
 def find_run(run: str | None, runs: Path) -> Path:
@@ -70,12 +80,22 @@ def find_run(run: str | None, runs: Path) -> Path:
         made = [path.parent for path in runs.glob(f"*/{RUN}")]
         if not made:
             raise RunError(f"there is no run in {runs}: `cat-bench run` makes one, or say where with --runs")
-        return max(made, key=lambda folder: (folder / RUN).stat().st_mtime)
+        return _readable(max(made, key=lambda folder: (folder / RUN).stat().st_mtime))
     for folder in (runs / run, Path(run)):
         if (folder / RUN).is_file():
-            return folder
+            return _readable(folder)
     there = ", ".join(sorted(path.parent.name for path in runs.glob(f"*/{RUN}"))) or "none"
     raise RunError(f"there is no run {run!r} in {runs} (there: {there}), nor is it a run's folder")
+
+
+def _readable(folder: Path) -> Path:
+    """The folder. Raises RunError for a name that is no text, by which no table in it can be opened."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(folder).decode(errors="backslashreplace")
+        raise RunError(f"{shown}: this name is not UTF-8: rename the folder") from None
+    return folder
 
 
 def write_run(plan: Plan) -> None:
@@ -132,10 +152,10 @@ def _kept(plan: Plan, before: Mapping[str, Any], spec: Mapping[str, Any], method
     earlier_methods: what is known of those that only an earlier part had and whose cells are there. decision: what was
     seen, if nothing but the number of replicates is another.
     """
-    known = {**before.get("earlier_methods", {}), **before.get("methods", {})}
+    known = {**(before.get("earlier_methods") or {}), **(before.get("methods") or {})}
     earlier = {m: v for m, v in known.items() if m not in methods and (plan.folder / m).is_dir()}
     now = digest({**spec, "replicates": None}, plan.protocol, methods)
-    then = digest({**before.get("spec", {}), "replicates": None}, before.get("protocol"), before.get("methods"))
+    then = digest({**(before.get("spec") or {}), "replicates": None}, before.get("protocol"), before.get("methods"))
     decision = before.get("decision") if now == then else None
     return {**({"earlier_methods": earlier} if earlier else {}), **({"decision": decision} if decision else {})}
 

@@ -17,6 +17,7 @@ from cat_bench.results.records.images import CONCEPT, REFERENCE, TOKEN, StageIma
 from cat_bench.results.records.labels import together
 from cat_bench.results.records.long_table import BASE, BASE_TOKEN, OTHER_NOISE, REAL, frame, read_scores
 from cat_bench.results.records.packed import is_packed, packed_cells
+from cat_bench.results.records.run_json import recorded
 from cat_bench.results.records.totals import NEEDED, Totals
 
 _CELL = re.compile(r"^order(\d+)-seed(\d+)$")
@@ -42,11 +43,11 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path | str) -> "Run":
-        """Reads a run folder. Raises ResultError if there is none, or nothing in it was scored yet."""
+        """Reads a run folder. Raises ResultError if there is none, it is damaged, or nothing was scored yet."""
         folder = Path(folder)
         if not folder.is_dir():
             raise ResultError(f"there is no run at {folder}: `cat-bench run` makes one, or give another folder")
-        info = json_in(folder / "run.json") or {}
+        info = recorded(folder) or {}
         spec = _spec(info)
         found = read_or_why(read_scores, folder / BASE / SCORES)
         base_scores, base_reason = (frame([]), found) if isinstance(found, str) else (found, None)

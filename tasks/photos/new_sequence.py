@@ -49,15 +49,28 @@ def write_sequence(folder: Path, out: Path | None = None, id: str | None = None)
         raise TaskError(f"{id!r} is the name of a sequence that ships; choose another with --id")
     if out.suffix != ".toml":
         raise TaskError(f"--out {out}: a sequence is a .toml file")
-    text = sequence_text(survey(folder), id, out)
+    content, made = encoded(sequence_text(survey(folder), id, out)), False
     try:
-        with open(out, "x", encoding="utf-8") as file:
-            file.write(text)
+        with open(out, "xb") as file:
+            made = True
+            file.write(content)
     except FileExistsError:
         raise TaskError(f"{out} is there already, and is left as it is; choose another with --out") from None
     except OSError as error:
+        if made:
+            out.unlink(missing_ok=True)
         raise TaskError(f"{out} cannot be written ({error.strerror}); choose another with --out") from None
     return out
+
+
+def encoded(text: str) -> bytes:
+    """The text as UTF-8. Raises TaskError for the name of a file, or a caption, that is not."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        around = re.search(r"[^\s\"<>]*$", text[: error.start]), re.match(r"[^\s\"<>]*", text[error.start :])
+        shown = "".join(part[0] for part in around if part).encode(errors="backslashreplace").decode()
+        raise TaskError(f"{shown}: this is not UTF-8: rename the file or folder, or mend the caption") from None
 
 
 def sequence_text(photos: PhotoSet, id: str, out: Path) -> str:

@@ -52,7 +52,7 @@ def main(
     every = resolve(given, {"methods": labels(found.asked), "replicates": replicates})
     folder = carry_out(every, runs, name, Crew(workers or None))
     twin = carry_out(resolve(given, {"methods": found.twins, "replicates": 1}), runs, f"{name}-twins", Crew(1))
-    with plain_errors(out):
+    with plain_errors(out, "another --out"):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(out, page(found.asked, folder, found.twins, twin).encode())
     typer.echo(f"written: {out}")

@@ -82,5 +82,5 @@ def main(
             spec = resolve(given, {"methods": part.methods, "replicates": part.replicates})
             folder = carry_out(spec, runs, f"reference-{one.sequence}", Crew(workers or None))
         assert folder is not None
-        with plain_errors(out):
+        with plain_errors(out, "another --out"):
             typer.echo(f"written: {write_reference(folder, out, command)}")

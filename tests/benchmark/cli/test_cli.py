@@ -27,6 +27,10 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     ("arguments", "says"),
     [
         (["run", "--sequence", "face5"], "unknown sequence 'face5': did you mean 'faces5'?"),
+        (
+            ["run", "--sequence", "bogus"],
+            "unknown sequence 'bogus': give one of these, or the path of a TOML file: celeba10,",
+        ),
         (["run", "--method", "lroa"], "unknown method 'lroa'; did you mean 'lora'?"),
         (["run", "--method", "lora,lora"], "methods: lora given twice"),
         (["run", "--method", "cat[weight=0],cat[weight=0.0]"], "methods: cat[weight=0] given twice"),
@@ -46,6 +50,13 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["run", "--backbone", "no-such-model"], "backbone 'no-such-model' not found"),
         (["run", "--dino", "dino-vits16"], "DINO model 'dino-vits16' not found; did you mean 'facebook/dino-vits16'?"),
         (["run", "--seeds", "one"], "--seeds 'one': give numbers such as"),
+        (["run", "--seeds", "0-900000000"], "--seeds '0-900000000': give at most 10,000 numbers at once"),
+        (["run", "--orders", "0-5000,0-5000"], "--orders '0-5000,0-5000': give at most 10,000 numbers at once"),
+        (["run", "--seeds", str(2**63)], "--seeds: 9223372036854775808 is too large; give numbers below 2**63"),
+        *(
+            (["run", flag, "100000000"], "input should be less than or equal to 10000 (given: 100000000)")
+            for flag in ("--images", "--preservation-images", "--diversity-images", "--replicates", "--until-decided")
+        ),
         (["run", "--replicates", "0"], "replicates: input should be greater than or equal to 1 (given: 0)"),
         (["run", "--replicates", "2", "--seeds", "0-4"], "seeds: replicates are orders and seeds already; leave out"),
         (["run", "--replicates", "2", "--orders", "0"], "orders: replicates are orders and seeds already; leave out"),
@@ -143,6 +154,14 @@ def test_flags_as_settings() -> None:
     }
     with pytest.raises(SpecError):
         numbers("4-2", "--orders")
+    assert len(numbers("0-9999", "--seeds") or ()) == 10_000 and numbers(str(2**63 - 1), "--seeds") == (2**63 - 1,)
+
+
+@pytest.mark.parametrize("key", ["seeds", "orders"])
+def test_a_file_too_gives_no_more_seeds_or_orders_than_can_be_run(key: str) -> None:
+    for given in (range(10_001), [2**63]):
+        with pytest.raises(SpecError, match=key):
+            resolve({key: list(given)})
 
 
 @pytest.mark.parametrize(

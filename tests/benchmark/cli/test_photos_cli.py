@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,8 @@ from cat_bench.benchmark.execution import run as runner
 from cat_bench.benchmark.planning.events import Ended, Message, StageEnded
 from cat_bench.benchmark.planning.identity import Identity, Model
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
+from cat_bench.tasks.errors import TaskError
+from cat_bench.tasks.photos import new_sequence
 
 SEQUENCE = """
 id = "mine"
@@ -144,6 +149,54 @@ def test_what_a_user_gets_wrong(
 ) -> None:
     assert call(monkeypatch, *arguments) == 2
     assert says in capsys.readouterr().err.splitlines()[0]
+    assert files(here) == []
+
+
+def test_a_name_that_is_not_utf8_is_one_line_and_leaves_what_is_there(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = here.parent / "photos"
+    assert call(monkeypatch, "check-data", photos) == 0
+    before = (here / "check-data.html").read_bytes()
+    odd = photos.rename(here.parent / os.fsdecode(b"ph\xff"))
+    capsys.readouterr()
+    for command, page in (("check-data", "check-data.html"), ("new-sequence", "photos.toml")):
+        monkeypatch.chdir(here)
+        assert call(monkeypatch, command, odd, "--out", page) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.startswith(f"cat-bench: {here.parent}/ph\\xff: this is not UTF-8")
+        monkeypatch.chdir(odd)
+        assert call(monkeypatch, command, ".", "--out", here / page) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and "ph\\udcff: this is not UTF-8" in err and len(err.splitlines()) == 1
+    assert files(here) == ["check-data.html"] and (here / "check-data.html").read_bytes() == before
+
+
+def test_only_a_page_of_its_own_is_replaced(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, mine = here.parent / "photos", here / "mine.html"
+    mine.write_text("<title>mine</title>", "utf-8")
+    assert call(monkeypatch, "check-data", photos, "--out", mine) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.splitlines() == [
+        f"cat-bench: {mine} is there already, and no page of check-data; choose another with --out"
+    ]
+    assert mine.read_text("utf-8") == "<title>mine</title>"
+    for folder, count in ((photos, 8), (photos / "cat", 4)):
+        assert call(monkeypatch, "check-data", folder, "--out", "page.html") == 0
+        assert (here / "page.html").read_text("utf-8").count("data:image/jpeg;base64,") == count
+    assert files(here) == ["mine.html", "page.html"]
+
+
+def test_a_sequence_that_finds_no_space_leaves_no_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.FileIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(new_sequence, "open", Full, raising=False)
+    with pytest.raises(TaskError, match="No space left on device"):
+        new_sequence.write_sequence(here.parent / "photos")
     assert files(here) == []
 
 
