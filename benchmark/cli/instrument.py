@@ -40,8 +40,12 @@ def pretrain(
     On a CPU processes of one thread each are faster: torchrun --nproc-per-node 2 --no-python cat-bench pretrain.
     """
     from cat_bench.benchmark.cli.flags import words
+    from cat_bench.benchmark.errors import SpecError
 
     if evaluate:
+        given = [flag for flag, value in (("--part", part), ("--steps", steps), ("--afresh", not resume)) if value]
+        if given:
+            raise SpecError(f"--evaluate measures models that are there: leave out {', '.join(given)}")
         raise typer.Exit(_measure(out, device))
     raise typer.Exit(_make(out, words(part), steps, resume, device))
 
@@ -51,11 +55,12 @@ def _make(out: Path, parts: Sequence[str] | None, steps: str | None, resume: boo
     from rich.console import Console
 
     from cat_bench.benchmark.cli.flags import INTERRUPTED, as_given
-    from cat_bench.benchmark.errors import SpecError
+    from cat_bench.benchmark.errors import RunError, SpecError
     from cat_bench.benchmark.planning.spec import suggestion
     from cat_bench.benchmark.pretrain.make import Update, Workshop
     from cat_bench.benchmark.pretrain.recipe import NAME, PARTS, SHARDS, parse_steps
-    from cat_bench.benchmark.store.files import plain_errors
+    from cat_bench.benchmark.pretrain.team import leads
+    from cat_bench.benchmark.store.files import disk_trouble
     from cat_bench.benchmark.system.device import resolve_device
 
     for part in parts or ():
@@ -65,20 +70,24 @@ def _make(out: Path, parts: Sequence[str] | None, steps: str | None, resume: boo
     console = Console(stderr=True)
     news = Update("", 0.0)
     try:
-        with plain_errors(out):
-            for part in [part for part in PARTS if part in (parts or PARTS)]:
-                if not resume:
-                    (workshop.folder / f"{part}.ckpt").unlink(missing_ok=True)
-                shown = -1
-                for news in workshop.make(part, out):
-                    if (percent := int(news.share * 100)) > shown:
-                        shown = percent
-                        loss = f", step {news.step}, loss {news.loss:.4f}" if news.loss is not None else ""
-                        console.print(f"{part}: {percent} %{loss}", highlight=False)
+        if not resume:  # pictures are the same every time: they stay unless they are named
+            workshop.clear(part for part in PARTS if part in (parts or PARTS[1:]))
+        for part in [part for part in PARTS if part in (parts or PARTS)]:
+            shown = -1
+            for news in workshop.make(part, out):
+                if (percent := int(news.share * 100)) > shown:
+                    shown = percent
+                    loss = f", step {news.step}, loss {news.loss:.4f}" if news.loss is not None else ""
+                    console.print(f"{part}: {percent} %{loss}", highlight=False)
     except KeyboardInterrupt:
-        typer.echo(f"interrupted in {news.part or 'the beginning'}; to go on, repeat: {as_given()}", err=True)
+        again = as_given().replace(" --afresh", "")
+        typer.echo(f"interrupted in {news.part or 'the beginning'}; to go on, repeat: {again}", err=True)
         return INTERRUPTED
-    if not parts or "save" in parts:
+    except Exception as error:  # the libraries that write models have errors of their own
+        if line := disk_trouble(error, out):
+            raise RunError(line) from error
+        raise
+    if leads() and (not parts or "save" in parts):
         typer.echo(f"written: {out / NAME} and {out / f'{NAME}-clip'}; measure them with --evaluate")
     return 0
 
@@ -141,6 +150,7 @@ def validate(
         {key: value for key, value in given.items() if value is not None},
         {"overrides": overrides(set_ or [], ("lora",))},
     )
+    _check_place(out)
     from cat_bench.benchmark.store.files import plain_errors
     from cat_bench.benchmark.validation.validate import validate as carry_out
     from cat_bench.results.measures.marks import ship as keep
@@ -166,3 +176,21 @@ def validate(
         typer.echo(f"{verdict.metric} fails {verdict.test}: {verdict.reason}")
     judged = sum(verdict.passed is not None for verdict in judgement.verdicts)
     typer.echo(f"{judged - len(judgement.failed)} of {judged} tests passed: {written[0]}")
+
+
+def _check_place(page: Path) -> None:
+    """See, before hours of work, that a page and what belongs beside it can be written. Raises SpecError."""
+    from tempfile import TemporaryFile
+
+    from cat_bench.benchmark.errors import SpecError
+
+    for path in (page, page.with_suffix(".json")):
+        if path.is_dir():
+            raise SpecError(f"--out {page}: {path} is a folder; choose another name")
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=page.parent):
+            pass
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise SpecError(f"--out {page}: nothing can be written there ({why}); choose another place") from None

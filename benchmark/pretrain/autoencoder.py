@@ -11,7 +11,8 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
-from cat_bench.benchmark.pretrain.loop import Progress, compiled, team_size, train
+from cat_bench.benchmark.pretrain.loop import Progress, compiled, train
+from cat_bench.benchmark.pretrain.team import team_size
 
 BATCH = 32
 CHANNELS = 12

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from cat_bench.benchmark.pretrain.autoencoder import CHANNELS
-from cat_bench.benchmark.pretrain.loop import Progress, compiled, team_size, train
+from cat_bench.benchmark.pretrain.loop import Progress, compiled, train
 from cat_bench.benchmark.pretrain.pictures.rendered import Entry, caption
+from cat_bench.benchmark.pretrain.team import team_size
 from cat_bench.benchmark.pretrain.tokenizer import caption_corpus, learn_tokenizer
 from cat_bench.benchmark.system.device import training_attention
 

@@ -1,24 +1,30 @@
 """The loop all parts of pretraining share: a number of steps, a learning rate that falls at the end, checkpoints to go
 on from, and one process or several.
 
+Beside the checkpoint is kept the state in which the learning rate began to fall: with more steps than it was trained
+towards, a training goes on from there.
+
 Started by `torchrun --nproc-per-node N`, N processes of one thread each train one model: on a CPU that is half as fast
 again as one process with N threads.
 """
 
 from __future__ import annotations
 
-import atexit
+import io
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as team
 from torch import nn
 
+from cat_bench.benchmark.pretrain.recipe import PretrainError
+from cat_bench.benchmark.pretrain.team import leads, team_size
+from cat_bench.benchmark.store.files import write_bytes
 from cat_bench.benchmark.system.compiler import compiler
 
 WARMUP_STEPS = 100
@@ -48,23 +54,34 @@ def learning_rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARMUP_STEPS) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(fallen, 1.0))))
 
 
-def join_team() -> None:
-    """Take part in what torchrun started, if it did; a process then computes with one thread."""
-    if "WORLD_SIZE" in os.environ and not team.is_initialized():
-        torch.set_num_threads(1)
-        team.init_process_group("gloo")
-        # its threads end before the interpreter does: one that wants Python's lock later aborts the process
-        atexit.register(team.destroy_process_group)
+def steps_done(checkpoint: Path) -> int | None:
+    """How many steps a checkpoint has been trained; None if it is not there."""
+    return int(_load(checkpoint, mmap=True)["step"]) if checkpoint.exists() else None
 
 
-def leads() -> bool:
-    """Whether this process is the one that writes files and speaks."""
-    return not team.is_initialized() or team.get_rank() == 0
+def _load(path: Path, mmap: bool = False) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu", mmap=mmap)
+    return state
 
 
-def team_size() -> int:
-    """How many processes train together."""
-    return team.get_world_size() if team.is_initialized() else 1
+def _begins_to_fall(steps: int) -> int:
+    return round(steps * (1 - FALL))
+
+
+def _kept(checkpoint: Path, steps: int) -> dict[str, Any] | None:
+    """The state to go on from: the checkpoint's, or, if its learning rate has begun to fall too early for so many
+    steps, the one in which it began to.
+    """
+    if not checkpoint.exists():
+        return None
+    state, plateau = _load(checkpoint), checkpoint.with_suffix(".plateau")
+    towards = state.get("towards", state["step"])  # older ones do not say it; finished ones stand there
+    fall = _begins_to_fall(towards)
+    if steps > towards and state["step"] > fall and plateau.exists():
+        earlier = _load(plateau)
+        if earlier["step"] == fall:  # else it is another training's
+            return earlier
+    return state
 
 
 def _share_gradients(parameters: list[nn.Parameter]) -> None:
@@ -92,8 +109,8 @@ def train(
 ) -> Iterator[Progress]:
     """Minimise `loss(generator)` over the module's parameters for so many steps; goes on from `checkpoint`.
 
-    At the end the module holds the averaged weights (`ema`, a decay) or the last ones. Raises
-    FloatingPointError when the loss is no number.
+    At the end the module holds the averaged weights (`ema`, a decay) or the last ones. Raises PretrainError when the
+    loss is no number.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=weight_decay)
@@ -101,8 +118,7 @@ def train(
     rank = team.get_rank() if team.is_initialized() else 0
     generator = torch.Generator()
     step, recent = 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    if state := _kept(checkpoint, steps):
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         average = [a.to(p.device) for a, p in zip(state["average"], parameters, strict=False)]
@@ -117,16 +133,17 @@ def train(
             "average": average,
             "step": step,
             "recent": recent,
+            "towards": steps,
         }
-        partial = path.with_suffix(".part")
-        torch.save(state, partial)
-        partial.rename(path)
+        buffer = io.BytesIO()  # written to a file by torch, it would not be said that a disk is full
+        torch.save(state, buffer)
+        write_bytes(path, buffer.getvalue())
 
     if team.is_initialized():  # all go on from what the first has
         for parameter in module.parameters():
             team.broadcast(parameter.data, 0)
         average = [p.detach().clone() for p in parameters] if average and not step else average
-    saved = time.monotonic()
+    saved, begun = time.monotonic(), step
     while step < steps:
         for group in optimizer.param_groups:
             group["lr"] = peak * learning_rate(step, steps)
@@ -144,14 +161,17 @@ def train(
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
         recent = value.item() if step == 1 else recent + (value.item() - recent) / min(step, 50)
         if not math.isfinite(recent):
-            raise FloatingPointError(f"pretraining diverged at step {step}: the loss is {value.item()}")
-        if step == round(steps * (1 - FALL)):
-            save(checkpoint.with_suffix(".plateau"))  # to go on from with more steps
+            raise PretrainError(
+                f"{checkpoint.stem}: the training diverged at step {step}, its loss is {value.item()};"
+                f" start it over: --part {checkpoint.stem} --afresh"
+            )
+        if step == _begins_to_fall(steps):
+            save(checkpoint.with_suffix(".plateau"))
         if time.monotonic() - saved > SAVE_EVERY:
             save(checkpoint)
             saved = time.monotonic()
         yield Progress(step, step / steps, recent)
-    if step:
+    if step > begun:
         save(checkpoint)
     with torch.no_grad():
         for p, a in zip(parameters, average, strict=False):

@@ -9,12 +9,13 @@
 
 The parts from `autoencoder` on need the ones before them; `metric` can be trained beside them in a process of its own.
 A training counts steps. Its state is kept where its learning rate begins to fall: more steps go on from there.
+Latents are made anew when the autoencoder is another; what was trained on the old ones has to be started over then.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -24,6 +25,7 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
+from cat_bench.benchmark.pretrain.arrays import save_array
 from cat_bench.benchmark.pretrain.autoencoder import encode, train_autoencoder
 from cat_bench.benchmark.pretrain.diffusion import (
     Denoiser,
@@ -38,10 +40,13 @@ from cat_bench.benchmark.pretrain.judge.metric_model import (
     save_metric_model,
     train_metric_model,
 )
-from cat_bench.benchmark.pretrain.loop import Progress, join_team, leads
+from cat_bench.benchmark.pretrain.kept import Kept, digest
+from cat_bench.benchmark.pretrain.loop import Progress
 from cat_bench.benchmark.pretrain.pictures.rendered import Pictures, render_shards
 from cat_bench.benchmark.pretrain.pictures.twins import render_twins
-from cat_bench.benchmark.pretrain.recipe import NAME, PARTS, SEEDS, TRAINED, PretrainError
+from cat_bench.benchmark.pretrain.recipe import NAME, SEEDS, TRAINED, PretrainError
+from cat_bench.benchmark.pretrain.team import join_team, leads, wait_for_all
+from cat_bench.benchmark.pretrain.tokenizer import kept_tokenizer
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,19 @@ class Workshop:
     steps: Mapping[str, int]
     shards: Mapping[str, int]
 
+    @property
+    def kept(self) -> Kept:
+        """What is in the folder."""
+        return Kept(self.folder, self.shards)
+
+    def clear(self, parts: Iterable[str]) -> None:
+        """Remove what these parts have made, so that they start over."""
+        join_team()
+        if leads():
+            for part in parts:
+                self.kept.remove(part)
+        wait_for_all()
+
     def make(self, part: str, out: Path) -> Iterator[Update]:
         """Make one part, together with the other processes of a team. Raises PretrainError if one that it needs is
         missing.
@@ -73,6 +91,7 @@ class Workshop:
             for news in getattr(self, f"_{part}")(out):
                 if leads():
                     yield news
+        wait_for_all()
 
     def _pictures(self, out: Path) -> Iterator[Update]:
         backbone, pairs, twins = (self.folder / "pictures" / which for which in ("backbone", "metric", "twins"))
@@ -87,13 +106,14 @@ class Workshop:
             yield Update("pictures", done / total, done)
 
     def _metric(self, out: Path) -> Iterator[Update]:
-        self._present("metric")
-        folder, tokenizer = self.folder / "pictures", self._tokenizer("metric-tokenizer", metric_tokenizer)
+        self.kept.check_drawn("metric")
+        folder, shards = self.folder / "pictures", self.kept.used("metric")
+        tokenizer = kept_tokenizer(self.folder / "metric-tokenizer", metric_tokenizer)
         training = train_metric_model(
-            Lessons(folder / "metric", folder / "twins", self._shards("metric")),
+            Lessons(folder / "metric", folder / "twins", shards),
             tokenizer,
             self.steps["metric"],
-            self._checkpoint("metric"),
+            self.kept.checkpoint("metric"),
             self.device,
             SEEDS["metric"],
         )
@@ -102,12 +122,13 @@ class Workshop:
                 yield _update("metric", news)
             elif leads():
                 save_metric_model(news, tokenizer, self.folder / f"{NAME}-clip")
+                self.kept.note_done("metric", shards=1 + len(shards))
 
     def _autoencoder(self, out: Path) -> Iterator[Update]:
         training = train_autoencoder(
             self._load("backbone").pixels,
             self.steps["autoencoder"],
-            self._checkpoint("autoencoder"),
+            self.kept.checkpoint("autoencoder"),
             self.device,
             SEEDS["autoencoder"],
         )
@@ -115,31 +136,37 @@ class Workshop:
             if isinstance(news, Progress):
                 yield _update("autoencoder", news)
             elif leads():
+                self.kept.note_origin()
                 news.save_pretrained(self.folder / "autoencoder")
+                self.kept.note_done("autoencoder")
 
     def _latents(self, out: Path) -> Iterator[Update]:
-        model = AutoencoderKL.from_pretrained(self._needed("autoencoder"), use_safetensors=True).to(self.device)
+        model = AutoencoderKL.from_pretrained(self.kept.needed("autoencoder"), use_safetensors=True).to(self.device)
         (self.folder / "latents").mkdir(exist_ok=True)
-        for done, shard in enumerate(self._shards("backbone"), 1):
-            path = self._latent_file(shard)
+        if self.kept.foreign("latents"):
+            for old in list((self.folder / "latents").glob("*.npy")):
+                old.unlink()
+        self.kept.note("latents", autoencoder=digest(self.folder / "autoencoder"))
+        for done, shard in enumerate(self.kept.used("backbone"), 1):
+            path = self.kept.latents(shard)
             if not path.exists():
                 pixels = Pictures.load(self.folder / "pictures" / "backbone", [shard]).pixels
-                partial = path.with_suffix(".part.npy")
-                np.save(partial, encode(model, pixels, self.device))
-                partial.rename(path)
-            yield Update("latents", done / len(self._shards("backbone")), done)
+                save_array(path, encode(model, pixels, self.device))
+            yield Update("latents", done / len(self.kept.used("backbone")), done)
 
     def _diffusion(self, out: Path) -> Iterator[Update]:
-        shards = [shard for shard in self._shards("backbone") if self._latent_file(shard).exists()]
+        shards = self.kept.encoded()
         if not shards:
             raise PretrainError(f"{self.folder / 'latents'} is empty; make them first: --part latents")
+        self.kept.check_origin()
+        self.kept.note("diffusion", autoencoder=self.kept.noted("latents").get("autoencoder"))
         training = train_diffusion(
-            np.concatenate([np.load(self._latent_file(shard)) for shard in shards]),
+            np.concatenate([np.load(self.kept.latents(shard)) for shard in shards]),
             Pictures.load(self.folder / "pictures" / "backbone", shards).entries,
-            self._tokenizer(),
+            kept_tokenizer(self.folder / "tokenizer", backbone_tokenizer),
             self._scale(),
             self.steps["diffusion"],
-            self._checkpoint("diffusion"),
+            self.kept.checkpoint("diffusion"),
             self.device,
             SEEDS["diffusion"],
         )
@@ -149,63 +176,29 @@ class Workshop:
             elif leads():
                 news.unet.save_pretrained(self.folder / "unet")
                 news.text_encoder.save_pretrained(self.folder / "text_encoder")
+                self.kept.note_done("diffusion", shards=1 + len(shards))
 
     def _save(self, out: Path) -> Iterator[Update]:
-        autoencoder = AutoencoderKL.from_pretrained(self._needed("autoencoder"), use_safetensors=True)
-        denoiser = Denoiser.load(self._tokenizer(), self._needed("unet"), self._needed("text_encoder"))
-        save_backbone(denoiser, self._tokenizer(), autoencoder, self._scale(), out / NAME)
-        clip = self._needed(f"{NAME}-clip")
+        autoencoder = AutoencoderKL.from_pretrained(self.kept.needed("autoencoder"), use_safetensors=True)
+        self.kept.check_origin()
+        tokenizer = CLIPTokenizer.from_pretrained(self.kept.needed("tokenizer"), local_files_only=True)
+        denoiser = Denoiser.load(tokenizer, self.kept.needed("unet"), self.kept.needed("text_encoder"))
+        save_backbone(denoiser, tokenizer, autoencoder, self._scale(), out / NAME)
+        clip = self.kept.needed(f"{NAME}-clip")
         (out / clip.name).mkdir(parents=True, exist_ok=True)
         for path in clip.iterdir():
             (out / clip.name / path.name).write_bytes(path.read_bytes())
-        made = {
-            "steps": dict(self.steps),
-            "shards": dict(self.shards),
-            "seeds": dict(SEEDS),
-            "torch": torch.__version__,
-        }
-        (out / NAME / "pretraining.json").write_text(json.dumps(made, indent=2) + "\n", "utf-8")
+        (out / NAME / "pretraining.json").write_text(json.dumps(self.kept.made_by(), indent=2) + "\n", "utf-8")
         yield Update("save", 1.0)
 
     def _load(self, which: str) -> Pictures:
-        self._present(which)
-        return Pictures.load(self.folder / "pictures" / which, self._shards(which))
-
-    def _present(self, which: str) -> None:
-        folder = self.folder / "pictures" / which
-        missing = [i for i in self._shards(which) if not (folder / f"{i:04d}.npy").exists()]
-        if missing:
-            raise PretrainError(f"{folder} lacks {len(missing)} shards of pictures; make them first: --part pictures")
-
-    def _shards(self, which: str) -> range:
-        """All but the first, which is kept for looking at a training from outside."""
-        return range(1, self.shards[which])
-
-    def _latent_file(self, shard: int) -> Path:
-        return self.folder / "latents" / f"{shard:04d}.npy"
+        self.kept.check_drawn(which)
+        return Pictures.load(self.folder / "pictures" / which, self.kept.used(which))
 
     def _scale(self) -> float:
         """Of the first latents, so that it stays when more are made."""
-        first = self._latent_file(1)
-        return latent_scale(np.load(self._needed(str(first.relative_to(self.folder))), mmap_mode="r"))
-
-    def _needed(self, name: str) -> Path:
-        path = self.folder / name
-        if not path.exists():
-            raise PretrainError(f"{path} is not there yet; make the parts in order: {', '.join(PARTS)}")
-        return path
-
-    def _tokenizer(
-        self, name: str = "tokenizer", learn: Callable[[], CLIPTokenizer] = backbone_tokenizer
-    ) -> CLIPTokenizer:
-        """The backbone's, or another, learned once: token numbers are part of what a text encoder has learned."""
-        folder = self.folder / name
-        if not folder.exists():
-            learn().save_pretrained(folder)
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-
-    def _checkpoint(self, part: str) -> Path:
-        return self.folder / f"{part}.ckpt"
+        first = self.kept.latents(1)
+        return latent_scale(np.load(self.kept.needed(str(first.relative_to(self.folder))), mmap_mode="r"))
 
 
 def _update(part: str, progress: Progress) -> Update:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from random import Random
 
 from tokenizers import Tokenizer
@@ -15,6 +16,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTokenizer
 
 from cat_bench.benchmark.pretrain.pictures.rendered import caption, draw_entry
+from cat_bench.benchmark.pretrain.team import leads, wait_for_all
 
 ONSETS, VOWELS = "bdfghjklmnpqrstvwxyz", "aeiou"
 END = "</w>"
@@ -66,6 +68,16 @@ def learn_tokenizer(corpus: Iterable[str], size: int, context: int) -> CLIPToken
     words = [*letters, *(letter + END for letter in letters), *("".join(pair) for pair in merges)]
     words = [*dict.fromkeys(words), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=merges, model_max_length=context)
+
+
+def kept_tokenizer(folder: Path, learn: Callable[[], CLIPTokenizer]) -> CLIPTokenizer:
+    """The one in the folder, learned once: token numbers are part of what a text encoder has learned."""
+    if leads() and not folder.exists():
+        beside = folder.with_name(f".{folder.name}.part")
+        learn().save_pretrained(beside)
+        beside.rename(folder)
+    wait_for_all()
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def _words(line: str) -> list[str]:

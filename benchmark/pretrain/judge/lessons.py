@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cat_bench.benchmark.pretrain.arrays import save_array
 from cat_bench.benchmark.pretrain.judge.geometry import Geometry
 from cat_bench.benchmark.pretrain.judge.readings import Answers, answers, readable, seen
 from cat_bench.benchmark.pretrain.pictures.damage import DAMAGES, Damaged, damage
 from cat_bench.benchmark.pretrain.pictures.rendered import Entry, Pictures, caption
+from cat_bench.benchmark.pretrain.team import leads, wait_for_all
 
 INDIVIDUALS = 40  # a batch; four pictures each
 FULL_CAPTIONS = 0.6
@@ -112,11 +114,10 @@ def _captioned(entries: list[Entry]) -> list[Entry]:
 
 def _answers(folder: Path, shards: Sequence[int]) -> Answers:
     """(n, heads) of all pictures of the shards; found once, then kept beside them."""
-    found = []
-    for index in shards:
-        path = folder / f"{index:04d}.answers.npy"
-        if not path.exists():
+    paths = [folder / f"{index:04d}.answers.npy" for index in shards]
+    for path, index in zip(paths, shards, strict=True):
+        if leads() and not path.exists():
             lines = (folder / f"{index:04d}.jsonl").read_text("utf-8").splitlines()
-            np.save(path, np.stack([answers(Entry.from_spec(json.loads(line)).picture) for line in lines]))
-        found.append(np.load(path))
-    return np.concatenate(found)
+            save_array(path, np.stack([answers(Entry.from_spec(json.loads(line)).picture) for line in lines]))
+    wait_for_all()
+    return np.concatenate([np.load(path) for path in paths])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cat_bench.benchmark.pretrain.arrays import save_array
 from cat_bench.tasks.avatars.drawing import (
     Look,
     Picture,
@@ -111,10 +112,7 @@ def _write_shard(job: tuple[str, str, int, int, bool]) -> str:
     pixels = np.stack([np.asarray(render(e.picture, size)) for e in entries])
     lines = [json.dumps({**e.picture.spec(), "name": e.name}) for e in entries]
     path.with_suffix(".jsonl").write_text("\n".join(lines), "utf-8")
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        np.save(file, pixels)
-    partial.rename(path)
+    save_array(path, pixels)
     return path.name
 
 

@@ -9,6 +9,7 @@ from random import Random
 
 import numpy as np
 
+from cat_bench.benchmark.pretrain.arrays import save_array
 from cat_bench.benchmark.pretrain.pictures.places import exchange
 from cat_bench.benchmark.pretrain.pictures.rendered import Entry
 from cat_bench.tasks.avatars.drawing import Picture, draw_scene, pick, render
@@ -36,8 +37,5 @@ def render_twins(folder: Path, pairs: Path, shards: Sequence[int], size: int) ->
             pixels = np.stack([np.asarray(render(p, size)) for p in pictures])
             text = "\n".join(json.dumps({**p.spec(), "name": None}) for p in pictures)
             path.with_suffix(".jsonl").write_text(text, "utf-8")
-            partial = path.with_suffix(".part")
-            with partial.open("wb") as file:
-                np.save(file, pixels)
-            partial.rename(path)
+            save_array(path, pixels)
         yield path.name

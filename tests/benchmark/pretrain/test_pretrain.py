@@ -193,8 +193,8 @@ def test_processes_that_train_together_end_up_with_one_model(tmp_path):
 import sys, torch
 from pathlib import Path
 from torch import nn
-from cat_bench.benchmark.pretrain.diffusion import FACE_WEIGHT, NOISY, face_weights, time_steps
-from cat_bench.benchmark.pretrain.loop import join_team, leads, team_size, train
+from cat_bench.benchmark.pretrain.loop import train
+from cat_bench.benchmark.pretrain.team import join_team, team_size
 join_team()
 torch.manual_seed(torch.distributed.get_rank())  # whatever each began with
 model = nn.Linear(3, 1)
