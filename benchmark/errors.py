@@ -1,5 +1,7 @@
 """What can go wrong through the user's own input: one clear line each, which the command line shows as it is."""
 
+import os
+
 
 class CatBenchError(ValueError):
     """A mistake that the user can mend; its text says what, where, and how. Base of all errors of the hub."""
@@ -35,3 +37,12 @@ class RunError(CatBenchError):
 
 class ExportError(CatBenchError):
     """What a run has learned cannot be written where, or as, it was asked for."""
+
+
+def not_text(name: str) -> str | None:
+    """How a name is shown whose bytes are not UTF-8, so that it can stand in no table; None for all others."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode(errors="backslashreplace")
+    return None

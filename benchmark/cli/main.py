@@ -145,14 +145,10 @@ def main() -> None:
 
 def _check_text(arguments: Sequence[str]) -> None:
     """Raises SpecError for one that is no text: it cannot be recorded, and libraries cannot open what it names."""
-    from cat_bench.benchmark.errors import SpecError
+    from cat_bench.benchmark.errors import SpecError, not_text
 
-    for given in arguments:
-        try:
-            given.encode()
-        except UnicodeEncodeError:
-            shown = os.fsencode(given).decode(errors="backslashreplace")
-            raise SpecError(f"{shown}: this is not UTF-8: rename what it names, or write it in UTF-8") from None
+    if shown := next(filter(None, map(not_text, arguments)), None):
+        raise SpecError(f"{shown}: this is not UTF-8: rename what it names, or write it in UTF-8")
 
 
 def _unheard() -> int | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cat_bench.benchmark.errors import RunError
+from cat_bench.benchmark.errors import RunError, not_text
 from cat_bench.benchmark.planning.keys import digest
 from cat_bench.benchmark.planning.method_code import code_digest
 from cat_bench.benchmark.planning.spec import RunSpec, resolve
@@ -16,7 +15,7 @@ from cat_bench.benchmark.planning.variant import Variant
 from cat_bench.benchmark.store.files import read_json, write_json
 from cat_bench.benchmark.system import provenance
 from cat_bench.results.errors import ResultError
-from cat_bench.results.records.run_json import recorded
+from cat_bench.results.records.run_json import SCHEMA, recorded
 
 if TYPE_CHECKING:
     from cat_bench.benchmark.planning.events import Status
@@ -90,11 +89,8 @@ def find_run(run: str | None, runs: Path) -> Path:
 
 def _readable(folder: Path) -> Path:
     """The folder. Raises RunError for a name that is no text, by which no table in it can be opened."""
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(folder).decode(errors="backslashreplace")
-        raise RunError(f"{shown}: this name is not UTF-8: rename the folder") from None
+    if shown := not_text(str(folder)):
+        raise RunError(f"{shown}: this name is not UTF-8: rename the folder")
     return folder
 
 
@@ -104,7 +100,7 @@ def write_run(plan: Plan) -> None:
     before = read_json(plan.folder / RUN) or {}
     clip, *others = plan.identity.extractors.items()
     record = {
-        "schema_version": 1,
+        "schema_version": SCHEMA,
         "name": plan.folder.name,
         "spec": resolved,
         "spec_hash": digest(resolved),

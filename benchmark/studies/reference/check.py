@@ -95,7 +95,8 @@ def main(
         said = f"{one.figure.id}: {one.before:.4f} → {one.after:.4f}, allowed ± {one.allowed:.4f}"
         typer.echo(f"{'moved' if one.moved else 'ok   '}  {said}")
     moved = sum(one.moved for one in found)
-    typer.echo(f"{method} on {sequence}, {replicates} replicates: {moved} of {len(found)} figures moved")
+    ran = "1 replicate" if replicates == 1 else f"{replicates} replicates"
+    typer.echo(f"{method} on {sequence}, {ran}: {moved} of {len(found)} figures moved")
     sys.exit(1 if moved else 0)
 
 
